@@ -1,0 +1,35 @@
+"""Interpretable multi-task learning on DNA methylation arrays."""
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name -> module; resolved on first use, so that a short command does not import torch.
+_PUBLIC = {
+    "Hierarchy": "miracle_lib.hierarchy",
+    "MaskedLinear": "miracle_lib.model",
+    "MaskedVAE": "miracle_lib.model",
+    "MiracleClassifier": "miracle_lib.estimator",
+    "MiracleError": "miracle_lib.errors",
+    "cross_validate": "miracle_lib.evaluation",
+    "explain": "miracle_lib.interpretation",
+    "load_cohort": "miracle_lib.cohorts",
+    "merge_cohorts": "miracle_lib.cohorts",
+    "overrepresentation": "miracle_lib.interpretation",
+    "read_gene_sets": "miracle_lib.hierarchy",
+    "read_illumina_manifest": "miracle_lib.hierarchy",
+    "simulate_cohorts": "miracle_lib.cohorts",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
