@@ -1,0 +1,22 @@
+"""Masked layers, the masked variational autoencoder, task heads and losses."""
+
+from miracle_lib.model.heads import TaskHeads
+from miracle_lib.model.losses import (
+    kl_divergence,
+    kl_warmup,
+    masked_task_loss,
+    reconstruction_loss,
+)
+from miracle_lib.model.masked_linear import MaskedLinear
+from miracle_lib.model.vae import MaskedVAE, VAEOutput
+
+__all__ = [
+    "MaskedLinear",
+    "MaskedVAE",
+    "TaskHeads",
+    "VAEOutput",
+    "kl_divergence",
+    "kl_warmup",
+    "masked_task_loss",
+    "reconstruction_loss",
+]

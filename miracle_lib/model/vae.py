@@ -1,0 +1,281 @@
+"""The masked variational autoencoder: sites, genes and pathways, connected as annotated."""
+
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor, nn
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.model.masked_linear import MaskedLinear
+
+Likelihood = Literal["gaussian", "bernoulli", "mse"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "gelu": nn.GELU,
+    "elu": nn.ELU,
+    "identity": nn.Identity,
+}
+NORMS: dict[str, type[nn.Module]] = {
+    "none": nn.Identity,
+    "batch": nn.BatchNorm1d,
+    "layer": nn.LayerNorm,
+}
+LOGVAR_BOUND = 8.0
+INITIAL_LOGVAR = -2.0
+NOISE = 0.1
+
+
+class Masks(Protocol):
+    """What the network reads of a hierarchy."""
+
+    site_gene: sp.csr_matrix
+    gene_pathway: sp.csr_matrix
+
+
+class VAEOutput(NamedTuple):
+    """What one pass through the network gives.
+
+    ``reconstruction`` (batch, n_sites) on the scale of the input; ``mean``, ``logvar`` and
+    ``latent`` (batch, n_latent), ``logvar`` None for a plain autoencoder; ``genes``
+    (batch, n_genes).
+    """
+
+    reconstruction: Tensor
+    mean: Tensor
+    logvar: Tensor | None
+    latent: Tensor
+    genes: Tensor
+
+
+class MaskedVAE(nn.Module):
+    """Variational autoencoder whose connections are those of a hierarchy.
+
+    Site -> gene -> pathway in the encoder, pathway -> gene -> site in the decoder, with one
+    weight per annotated edge. The latent variable of a pathway is a distribution: mean and
+    log-variance are masked linear functions of the gene activations, with no activation on either.
+    Covariates enter both halves, so that the latent need not carry them.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        Anything with CSR matrices ``site_gene`` (n_sites, n_genes) and ``gene_pathway``
+        (n_genes, n_pathways).
+    n_residual : int
+        Free latent units, placed after the pathways and connected to every gene that no pathway
+        contains, so that these genes and their sites are reconstructed from the data too. With 0,
+        they are decoded from their bias and the covariates alone.
+    n_covariates : int
+        Width of the covariate table (cohort indicators, age, sex, cell fractions), each column
+        centred.
+    likelihood : {"gaussian", "bernoulli", "mse"}
+        ``"gaussian"``: real-valued input, one learned variance per site. ``"mse"``: the same with
+        variance one. ``"bernoulli"``: input in [0, 1], such as beta values.
+    activation : {"tanh", "relu", "gelu", "elu", "identity"}
+        Applied to the gene layers.
+    norm : {"none", "batch", "layer"}
+        Normalisation of the gene layers, before the activation.
+    variational : bool
+        False gives a plain autoencoder: no log-variance, no sampling.
+    seed : int, optional
+        Of the initial weights; the global torch generator if None.
+
+    Attributes
+    ----------
+    n_sites, n_genes, n_pathways, n_latent : int
+        ``n_latent`` is ``n_pathways`` plus the free units.
+
+    References
+    ----------
+    Kingma and Welling 2014, Auto-encoding variational Bayes, arXiv 1312.6114. Sohn et al. 2015,
+    Learning structured output representation using deep conditional generative models.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import scipy.sparse as sp, torch
+    >>> masks = SimpleNamespace(
+    ...     site_gene=sp.csr_matrix([[1, 0], [1, 0], [0, 1]]),
+    ...     gene_pathway=sp.csr_matrix([[1], [1]]),
+    ... )
+    >>> output = MaskedVAE(masks, seed=0).eval()(torch.zeros(4, 3))
+    >>> output.reconstruction.shape, output.mean.shape
+    (torch.Size([4, 3]), torch.Size([4, 1]))
+    """
+
+    def __init__(
+        self,
+        hierarchy: Masks,
+        *,
+        n_residual: int = 0,
+        n_covariates: int = 0,
+        likelihood: Likelihood = "gaussian",
+        activation: str = "tanh",
+        norm: str = "none",
+        variational: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        _check("likelihood", likelihood, ("gaussian", "bernoulli", "mse"))
+        _check("activation", activation, ACTIVATIONS)
+        _check("norm", norm, NORMS)
+        site_gene = sp.csr_matrix(hierarchy.site_gene)
+        gene_latent = _with_free_units(sp.csr_matrix(hierarchy.gene_pathway), n_residual)
+        self.n_sites, self.n_genes = site_gene.shape
+        self.n_pathways, self.n_latent = hierarchy.gene_pathway.shape[1], gene_latent.shape[1]
+        self.n_covariates, self.likelihood = n_covariates, likelihood
+        self.variational = variational
+
+        self.site_to_gene = MaskedLinear(site_gene)
+        self.gene_to_mean = MaskedLinear(gene_latent)
+        self.gene_to_logvar = MaskedLinear(gene_latent) if variational else None
+        self.latent_to_gene = MaskedLinear(gene_latent.T)
+        self.gene_to_site = MaskedLinear(site_gene.T)
+        self.encoder_norm, self.decoder_norm = (NORMS[norm](self.n_genes) for _ in range(2))
+        self.activation = ACTIVATIONS[activation]()
+        self.covariates_to_gene = _covariate_map(n_covariates, self.n_genes)
+        self.covariates_to_site = _covariate_map(n_covariates, self.n_sites)
+        self.site_logvar = (
+            nn.Parameter(torch.zeros(self.n_sites)) if likelihood == "gaussian" else None
+        )
+        self.reset_parameters(seed)
+
+    @torch.no_grad()
+    def reset_parameters(self, seed: int | None = None) -> None:
+        """Draw every weight anew: each node starts as a noisy average of its inputs."""
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        for layer in (self.site_to_gene, self.gene_to_mean, self.latent_to_gene, self.gene_to_site):
+            _start_as_average(layer, generator)
+        if self.gene_to_logvar is not None:
+            self.gene_to_logvar.reset_parameters(generator)
+            self.gene_to_logvar.weight.mul_(NOISE)
+            self.gene_to_logvar.bias.fill_(INITIAL_LOGVAR)
+        for norm in (self.encoder_norm, self.decoder_norm):
+            if not isinstance(norm, nn.Identity):
+                norm.reset_parameters()
+        for covariate_map in (self.covariates_to_gene, self.covariates_to_site):
+            if covariate_map is not None:
+                covariate_map.weight.zero_()
+        if self.site_logvar is not None:
+            self.site_logvar.zero_()
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor, covariates: Tensor | None = None) -> None:
+        """Rescale the encoder's starting weights so that genes and pathways vary by 1 on ``x``.
+
+        Sites of a gene, and genes of a pathway, are correlated to an unknown degree; without this
+        large nodes start saturated (Mishkin and Matas 2016, arXiv 1511.06422). Call it once,
+        before training, with training samples only.
+
+        Parameters
+        ----------
+        x : Tensor, shape (n_samples, n_sites)
+            Model input; some hundred samples are enough.
+        covariates : Tensor, shape (n_samples, n_covariates), optional
+        """
+        _scale_outputs(self.site_to_gene, self.site_to_gene(x))
+        genes = self.encode(x, covariates)[0]
+        _scale_outputs(self.gene_to_mean, self.gene_to_mean(genes))
+
+    def encode(
+        self, x: Tensor, covariates: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return gene activations, latent means and log-variances.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, n_sites)
+            No NaN: a missing site is 0 in standardised input.
+        covariates : Tensor, shape (batch, n_covariates), optional
+            None stands for an average sample (all zeros).
+
+        Returns
+        -------
+        genes : Tensor, shape (batch, n_genes)
+        mean : Tensor, shape (batch, n_latent)
+        logvar : Tensor, shape (batch, n_latent), or None for a plain autoencoder
+            Bounded smoothly within +-8.
+        """
+        genes = self._conditioned(self.site_to_gene(x), self.covariates_to_gene, covariates)
+        genes = self.activation(self.encoder_norm(genes))
+        if self.gene_to_logvar is None:
+            return genes, self.gene_to_mean(genes), None
+        logvar = LOGVAR_BOUND * torch.tanh(self.gene_to_logvar(genes) / LOGVAR_BOUND)
+        return genes, self.gene_to_mean(genes), logvar
+
+    def decode(self, latent: Tensor, covariates: Tensor | None = None) -> Tensor:
+        """Return the expected input, shape (batch, n_sites), for a latent (batch, n_latent)."""
+        genes = self.activation(self.decoder_norm(self.latent_to_gene(latent)))
+        sites = self._conditioned(self.gene_to_site(genes), self.covariates_to_site, covariates)
+        return sites.sigmoid() if self.likelihood == "bernoulli" else sites
+
+    def forward(
+        self, x: Tensor, covariates: Tensor | None = None, sample: bool | None = None
+    ) -> VAEOutput:
+        """Encode, draw a latent, decode.
+
+        Parameters
+        ----------
+        x : Tensor, shape (batch, n_sites)
+        covariates : Tensor, shape (batch, n_covariates), optional
+        sample : bool, optional
+            Draw the latent from its distribution rather than take its mean. None: only in
+            training mode.
+
+        Returns
+        -------
+        VAEOutput
+        """
+        genes, mean, logvar = self.encode(x, covariates)
+        draw = self.training if sample is None else sample
+        latent = mean
+        if draw and logvar is not None:
+            latent = mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
+        return VAEOutput(self.decode(latent, covariates), mean, logvar, latent, genes)
+
+    def _conditioned(
+        self, values: Tensor, covariate_map: nn.Linear | None, covariates: Tensor | None
+    ) -> Tensor:
+        """Add the effect of the covariates, in the memory layout of ``values``."""
+        width = 0 if covariates is None else covariates.shape[1]
+        if covariates is not None and width != self.n_covariates:
+            raise MiracleError(f"covariates have {width} columns; expected {self.n_covariates}")
+        if covariates is None or covariate_map is None:
+            return values
+        return values + (covariate_map.weight @ covariates.t()).t()
+
+
+def _check(name: str, value: str, known: dict | tuple) -> None:
+    """Refuse an unknown option, naming the known ones."""
+    if value not in known:
+        raise MiracleError(f"{name} is '{value}'; expected one of {', '.join(known)}")
+
+
+def _covariate_map(n_covariates: int, n_outputs: int) -> nn.Linear | None:
+    """Return a dense map without bias, or None when there is nothing to map."""
+    return nn.Linear(n_covariates, n_outputs, bias=False) if n_covariates else None
+
+
+def _with_free_units(gene_pathway: sp.csr_matrix, n_free: int) -> sp.csr_matrix:
+    """Append columns that connect each gene without a pathway to every free unit."""
+    orphans = np.diff(gene_pathway.indptr) == 0
+    if not n_free or not orphans.any():
+        return gene_pathway
+    block = sp.csr_matrix(np.repeat(orphans[:, None], n_free, axis=1))
+    return sp.hstack([gene_pathway, block], format="csr")
+
+
+def _start_as_average(layer: MaskedLinear, generator: torch.Generator | None) -> None:
+    """Set each node to the sum of its inputs over the root of their number, with small noise."""
+    layer.reset_parameters(generator)
+    layer.weight.mul_(NOISE).add_(layer.edge_scale())
+
+
+def _scale_outputs(layer: MaskedLinear, outputs: Tensor) -> None:
+    """Divide each output's weights by the SD that the output has on a sample of data."""
+    spread = outputs.std(dim=0)
+    scale = torch.where(spread > 1e-3, spread, 1.0).reciprocal()
+    layer.weight.mul_(scale[layer.pattern.output])
