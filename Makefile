@@ -1,0 +1,35 @@
+# make book: from a fresh clone to the book.   make test: everything that CI checks.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: book test notebooks clean
+
+# Any change of the pinned versions or the metadata installs again.
+.venv/installed: constraints.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[test,cluster]"
+	touch $@
+
+book: .venv/installed
+	$(BIN)/miracle run --profile demo --run-dir runs/demo
+	$(BIN)/miracle book --run-dir runs/demo
+
+test: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest -q --nbval
+	$(BIN)/jupyter-book build book/ -W -n --keep-going --quiet
+
+# Execute the notebooks with their defaults and keep the outputs that nbval compares.
+notebooks: .venv/installed
+	for notebook in notebooks/0*.ipynb; do \
+	  $(BIN)/papermill --no-progress-bar --cwd notebooks $$notebook runs/refreshed.ipynb && \
+	  mv runs/refreshed.ipynb $$notebook || exit 1; \
+	done
+	$(BIN)/nbstripout --keep-output --keep-count \
+	  --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" \
+	  notebooks/0*.ipynb
+
+clean:
+	rm -rf _build book/notebooks runs

@@ -1,0 +1,249 @@
+"""What a run is made of: parameters and profiles, typed and checked before any work starts."""
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from miracle_lib.errors import MiracleError
+
+ROOT = Path(__file__).resolve().parents[1]
+MANIFEST = ROOT / "data_manifest"
+
+
+class Parameters(BaseModel):
+    """Parameters of a run; each stands in the ``parameters`` cell of the notebooks that use it.
+
+    Attributes
+    ----------
+    profile : str
+        Name of a profile in ``data_manifest/profiles`` or the path of a YAML file.
+    run_dir : str
+        Folder of the run; a relative one is taken from the repository root.
+    seed : int
+        Seed of everything random.
+    selection : {"none", "ttest", "variance"}
+        How sites are chosen inside each training fold; ``n_sites`` of them per task.
+    min_genes, max_genes : int
+        Gene sets outside these sizes (genes reached by the sites) are left out of the mask.
+    n_folds, n_repeats : int
+        Cross-validation: folds and repeats.
+    weighting : str
+        Task-weighting policy by its registered name.
+    grid : {"small", "full"}
+        Size of the ablations, of the controls and of the simulations of the open questions.
+    top_sites : int
+        Sites per task that the over-representation tests call significant.
+    q_threshold : float
+        False discovery rate under which a pathway or gene set is named.
+    device : str
+        ``auto``, ``cpu`` or a CUDA device.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    profile: str = "demo"
+    run_dir: str = "runs/demo"
+    seed: int = Field(0, ge=0, lt=2**32)
+    selection: Literal["none", "ttest", "variance"] = "none"
+    n_sites: int = Field(1000, ge=1)
+    min_genes: int = Field(5, ge=1)
+    max_genes: int = Field(500, ge=1)
+    n_folds: int = Field(5, ge=2, le=50)
+    n_repeats: int = Field(1, ge=1, le=100)
+    weighting: str = "pwinval"
+    grid: Literal["small", "full"] = "small"
+    top_sites: int = Field(100, ge=1)
+    q_threshold: float = Field(0.05, gt=0, le=1)
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+
+
+class SimulationSpec(BaseModel):
+    """Simulated cohorts; the names are those of :func:`miracle_lib.simulate_cohorts`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sizes: dict[str, int]
+    n_sites: int = 2000
+    n_planted: int = 5
+    shared: float = 0.4
+    effect: float = 0.3
+    outside: float = 0.0
+    missing: float = 0.01
+    cohort_effect: float = 0.4
+    null: bool = False
+
+
+class AnnotationSpec(BaseModel):
+    """Where genes and pathways come from: names of ``annotation.yaml`` or paths of files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    array: str = "illumina_450k"
+    mask: str
+    validation: dict[str, str] = Field(min_length=1)
+    probe_masks: str | None = None
+    cell_reference: str | None = None
+
+
+class Profile(BaseModel):
+    """What a run works on: simulated or real cohorts, their annotation, and default parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    title: str
+    simulation: SimulationSpec | None = None
+    cohorts: list[str] = Field(default_factory=list)
+    annotation: AnnotationSpec | None = None
+    sites: Literal["union", "intersection"] = "union"
+    allow_subset: bool = False
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_kind_of_cohort(self) -> "Profile":
+        if (self.simulation is None) == (not self.cohorts):
+            raise ValueError("give either 'simulation' or a list of 'cohorts'")
+        if self.cohorts and self.annotation is None:
+            raise ValueError("real 'cohorts' need an 'annotation'")
+        return self
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the cohorts are simulated."""
+        return self.simulation is not None
+
+
+def _allowed(field: FieldInfo) -> str:
+    """Say in words what a field takes."""
+    if choices := get_args(field.annotation):
+        return "one of " + ", ".join(str(choice) for choice in choices)
+    name = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
+    limits = [f"{key} {value}" for item in field.metadata for key, value in _limits(item)]
+    return " ".join([name[field.annotation], *limits])
+
+
+def _limits(item: Any) -> list[tuple[str, Any]]:
+    """Bounds that one piece of pydantic metadata sets."""
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "pattern": "like"}
+    found = [(word, getattr(item, key, None)) for key, word in words.items()]
+    return [(word, value) for word, value in found if value is not None]
+
+
+def _parameter_error(error: ValidationError) -> MiracleError:
+    """Turn the first complaint about parameters into one sentence."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        known = ", ".join(Parameters.model_fields)
+        return MiracleError(f"parameter '{name}' is not known; known are {known}.")
+    return MiracleError(
+        f"parameter '{name}' is {first['input']!r}; "
+        f"expected {_allowed(Parameters.model_fields[name])}."
+    )
+
+
+def check_parameters(values: dict[str, Any]) -> Parameters:
+    """Check typed values, as they come from a notebook or a profile.
+
+    Raises
+    ------
+    MiracleError
+        An unknown name or a value of the wrong type, named with what is allowed.
+
+    Examples
+    --------
+    >>> check_parameters({"seed": 3}).seed
+    3
+    """
+    try:
+        return Parameters(**values)
+    except ValidationError as error:
+        raise _parameter_error(error) from None
+
+
+def parse_parameters(texts: list[str]) -> dict[str, Any]:
+    """Read ``key=value`` texts from a command line into typed values.
+
+    Raises
+    ------
+    MiracleError
+        A text without ``=``, an unknown name or a value that does not fit.
+
+    Examples
+    --------
+    >>> parse_parameters(["seed=3", "q_threshold=1e-2"])
+    {'seed': 3, 'q_threshold': 0.01}
+    """
+    pairs = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise MiracleError(f"parameter '{text}' has no value; expected key=value.")
+        pairs[name.strip()] = value.strip()
+    try:
+        parsed = Parameters.model_validate_strings(pairs, strict=False)
+    except ValidationError as error:
+        raise _parameter_error(error) from None
+    return {name: getattr(parsed, name) for name in pairs}
+
+
+def profile_path(name: str) -> Path:
+    """Return the file of a profile given by name or by path.
+
+    Raises
+    ------
+    MiracleError
+        No such profile; the known names are listed.
+    """
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = MANIFEST / "profiles" / f"{name}.yaml"
+    elif not path.is_absolute() and not path.exists():
+        path = ROOT / path
+    if not path.is_file():
+        known = ", ".join(sorted(item.stem for item in (MANIFEST / "profiles").glob("*.yaml")))
+        raise MiracleError(
+            f"profile '{name}' was not found; expected a YAML file or one of: {known}."
+        )
+    return path
+
+
+def load_profile(name: str) -> Profile:
+    """Read and check a profile.
+
+    Parameters
+    ----------
+    name : str
+        A name in ``data_manifest/profiles`` or the path of a YAML file.
+
+    Raises
+    ------
+    MiracleError
+        No such file, not YAML, or a wrong key or value, named with the file.
+
+    Examples
+    --------
+    >>> load_profile("demo").simulated
+    True
+    """
+    path = profile_path(name)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise MiracleError(f"{path}: expected keys and values, found {content!r}.")
+        profile = Profile(**content)
+    except yaml.YAMLError as error:
+        raise MiracleError(
+            f"{path}: not readable as YAML: {' '.join(str(error).split())}"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "profile"
+        raise MiracleError(f"{path}: '{place}': {first['msg']}.") from None
+    for key in ("profile", "run_dir"):
+        if key in profile.parameters:
+            raise MiracleError(f"{path}: 'parameters.{key}' is set by the command, not here.")
+    check_parameters(profile.parameters)
+    return profile

@@ -1,0 +1,118 @@
+"""Executing the notebooks of a run in order, with checked parameters."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError
+
+from miracle_lib.config import ROOT, check_parameters, load_profile
+from miracle_lib.errors import MiracleError
+from miracle_lib.files import atomic_path
+from miracle_lib.pipeline.run import Run
+
+log = logging.getLogger(__name__)
+
+NOTEBOOKS = ROOT / "notebooks"
+
+# The steps a notebook shows; they are run before it, where their progress can be seen.
+STEPS_OF = {
+    "01_preprocessing": ("samples",),
+    "02_mask_construction": ("hierarchy",),
+    "03_three_stage_training": ("model", "scores"),
+    "04_ablations": ("ablations",),
+    "05_enrichment_validation": ("interpretation",),
+    "06_open_questions": ("open_questions",),
+}
+
+
+def parameters_of(notebook: Path) -> list[str]:
+    """Names of the parameters that a notebook declares."""
+    return list(papermill.inspect_notebook(str(notebook)))
+
+
+def _key(run: Run, notebook: Path, values: dict[str, Any]) -> str:
+    """Hash of a notebook's source, its parameters and the results it shows."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    source = [(cell.cell_type, cell.source) for cell in cells]
+    steps = [run.key(name) for name in STEPS_OF[notebook.stem]]
+    text = json.dumps([source, values, steps], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _execute(run: Run, notebook: Path) -> None:
+    """Execute one notebook into the run directory unless the same is there already."""
+    every = run.parameters.model_dump()
+    values = {name: every[name] for name in parameters_of(notebook)}
+    target = run.directory / "notebooks" / notebook.name
+    key = _key(run, notebook, values)
+    if target.is_file():
+        executed = nbformat.read(target, as_version=4)
+        if executed.metadata.get("miracle") == {"key": key}:
+            log.info("%s: unchanged, not run again", notebook.stem)
+            return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        executed = papermill.execute_notebook(
+            str(notebook), str(target), parameters=values, cwd=str(NOTEBOOKS), kernel_name="python3"
+        )
+    except PapermillExecutionError as error:
+        raise MiracleError(
+            f"{notebook.name}: {error.ename}: {error.evalue.splitlines()[0]} "
+            f"(the executed copy with the error is {target})."
+        ) from None
+    executed.metadata["miracle"] = {"key": key}
+    with atomic_path(target) as temporary:
+        nbformat.write(executed, temporary)
+
+
+def open_profile_run(
+    profile: str, run_dir: str, given: dict[str, Any], mirror: str | None = None
+) -> Run:
+    """Open a run: given values before those of the profile before the defaults.
+
+    Parameters
+    ----------
+    profile : str
+        Name or path of a profile.
+    run_dir : str
+        Folder of the run.
+    given : dict
+        Typed parameter values.
+    mirror : str, optional
+        Folder or URL that replaces the network.
+    """
+    for name in ("profile", "run_dir"):
+        if name in given:
+            option = name.replace("_", "-")
+            raise MiracleError(f"parameter '{name}' is given by --{option}, not by -p.")
+    values = {**load_profile(profile).parameters, **given}
+    return Run(check_parameters({**values, "profile": profile, "run_dir": run_dir}), mirror)
+
+
+def execute_run(run: Run) -> None:
+    """Run every step and execute every notebook of a run, in order.
+
+    Parameters
+    ----------
+    run : Run
+        An opened run; executed notebooks go to its ``notebooks`` folder.
+
+    Raises
+    ------
+    MiracleError
+        A notebook is missing or fails; the executed copy with its error is kept.
+    """
+    run.describe()
+    for number, (name, steps) in enumerate(STEPS_OF.items(), start=1):
+        notebook = NOTEBOOKS / f"{name}.ipynb"
+        if not notebook.is_file():
+            raise MiracleError(f"{notebook} is missing; expected one notebook per chapter.")
+        log.info("chapter %d of %d: %s", number, len(STEPS_OF), name)
+        for step in steps:
+            run.folder(step)
+        _execute(run, notebook)
