@@ -1,0 +1,309 @@
+"""Cohort manifests: one YAML file says where a cohort is and how its samples are described."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from miracle_lib.errors import MiracleError
+
+MANIFESTS = Path(__file__).resolve().parents[2] / "data_manifest" / "cohorts"
+
+
+def _as_list(value: Any) -> Any:
+    """A single text stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataFile(_Strict):
+    """One file of a cohort.
+
+    Attributes
+    ----------
+    url : str
+        http(s) or ftp address, or a path relative to the manifest.
+    layout : {"series_matrix", "supplementary", "table", "samples"}
+        GEO series matrix; processed matrix from GEO's supplementary files (rows = sites); a user's
+        beta table (CSV, TSV, parquet, h5ad, either orientation); a user's table of samples.
+    columns : {"accession", "title"}
+        What the columns of a supplementary matrix are called by.
+    values : bool
+        False: only the sample descriptions of a series matrix are read.
+    sha256 : str, optional
+        Checksum that the file must have.
+    """
+
+    url: str
+    layout: Literal["series_matrix", "supplementary", "table", "samples"] = "series_matrix"
+    columns: Literal["accession", "title"] = "accession"
+    values: bool = True
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+    @property
+    def name(self) -> str:
+        """Base name of the file, by which a mirror is searched."""
+        return self.url.rstrip("/").rsplit("/", 1)[-1]
+
+
+class Rule(_Strict):
+    """Reads one covariate from the sample characteristics.
+
+    Attributes
+    ----------
+    key : list of str
+        Characteristics to look in (case-insensitive); the first that a sample has is used.
+    pattern : str, optional
+        Regular expression; its first group (or the whole match) is the value.
+    optional : bool
+        True: the column is NaN where the series has no such key. For keys not verified.
+    """
+
+    key: Names
+    pattern: str | None = None
+    optional: bool = False
+
+    @model_validator(mode="after")
+    def _compiles(self) -> "Rule":
+        try:
+            re.compile(self.pattern or "")
+        except re.error as error:
+            raise ValueError(f"pattern is no regular expression ({error})") from error
+        return self
+
+
+class LabelRule(Rule):
+    """Reads case and control; values may hold the wildcards ``*`` and ``?``."""
+
+    case: Names
+    control: Names
+
+
+class SexRule(Rule):
+    """Reads "F" and "M"."""
+
+    female: Names = ["f", "female", "woman"]
+    male: Names = ["m", "male", "man"]
+
+
+class SmokingRule(Rule):
+    """Reads "never", "former" and "current"."""
+
+    never: Names = ["never", "never smoker", "non-smoker", "non smoker"]
+    former: Names = ["former", "ex", "ex-smoker", "former smoker", "past"]
+    current: Names = ["current", "current smoker", "smoker", "occasional"]
+
+
+class Phenotypes(_Strict):
+    """How the samples are described; see `Rule`."""
+
+    label: LabelRule
+    subject: Rule | None = None
+    age: Rule | None = None
+    sex: SexRule | None = None
+    smoking: SmokingRule | None = None
+    tissue: Rule | None = None
+
+
+class Expected(_Strict):
+    """Numbers of samples per class in the complete series, after ``keep``."""
+
+    cases: PositiveInt
+    controls: PositiveInt
+
+
+class CohortManifest(_Strict):
+    """A cohort: its files, how its samples are described, and what it should contain.
+
+    Attributes
+    ----------
+    name : str
+        Accession or any short name.
+    task : str
+        The disease that is told apart.
+    platform : {"27K", "450K", "EPIC", "EPICv2"} or several of them joined by "+"
+    tissue : str
+        Tissue of all samples, unless ``phenotypes.tissue`` reads it per sample.
+    files : list of DataFile
+    scale : {"beta", "m"}
+        What the files hold; "m" is converted to beta values.
+    detection_p : float
+        Values with a detection p-value above it are set missing (where the file has them).
+    phenotypes : Phenotypes
+    keep : dict of str to list of str
+        Only samples whose characteristic (key) has one of the values (wildcards allowed).
+    expected : Expected, optional
+        Enforced unless the caller allows a subset.
+    citation, doi, terms, note : str
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    task: str = Field(min_length=1)
+    platform: str = Field(pattern=r"^(27K|450K|EPIC|EPICv2)(\+(27K|450K|EPIC|EPICv2))*$")
+    tissue: str
+    files: list[DataFile] = Field(min_length=1)
+    scale: Literal["beta", "m"] = "beta"
+    detection_p: float = Field(default=0.01, gt=0, le=1)
+    phenotypes: Phenotypes
+    keep: dict[str, Names] = {}
+    expected: Expected | None = None
+    citation: str
+    doi: str | None = None
+    terms: str
+    note: str = ""
+
+    _path: Path = PrivateAttr(default=Path())
+
+    @property
+    def path(self) -> Path:
+        """The YAML file that was read."""
+        return self._path
+
+
+def load_manifest(name_or_yaml: str | Path) -> CohortManifest:
+    """Read and validate a cohort manifest.
+
+    Parameters
+    ----------
+    name_or_yaml : str or Path
+        Name of a manifest that comes with the project (``"GSE42861"``), or a YAML file.
+
+    Returns
+    -------
+    CohortManifest
+
+    Raises
+    ------
+    MiracleError
+        Unknown name, or a wrong key or value; the message names file and line.
+
+    Examples
+    --------
+    >>> load_manifest("GSE42861").task
+    'Rheumatoid arthritis'
+    """
+    path = Path(name_or_yaml)
+    if path.suffix not in (".yaml", ".yml"):
+        path = MANIFESTS / f"{name_or_yaml}.yaml"
+    if not path.is_file():
+        raise MiracleError(
+            f"no cohort manifest {str(name_or_yaml)!r}; expected a YAML file or one of: "
+            f"{', '.join(_names())}."
+        )
+    text = path.read_text(encoding="utf-8")
+    try:
+        node = yaml.compose(text)
+        _refuse_repeated_keys(node, path)
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = mark.line + 1 if mark else 1
+        raise MiracleError(
+            f"{path.name}, line {line}: not valid YAML ({getattr(error, 'problem', error)})."
+        ) from error
+    try:
+        manifest = CohortManifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise MiracleError(_sentence(first, _line(node, first["loc"]), path)) from error
+    manifest._path = path.resolve()
+    return manifest
+
+
+def list_cohorts() -> pd.DataFrame:
+    """Table of the cohorts that come with the project.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by name; columns ``task``, ``tissue``, ``platform``, ``cases``, ``controls``,
+        ``citation``.
+
+    Examples
+    --------
+    >>> list_cohorts().loc["GSE42861", ["cases", "controls"]].tolist()
+    [354, 335]
+    """
+    rows = []
+    for name in _names():
+        manifest = load_manifest(name)
+        expected = manifest.expected
+        rows.append(
+            {
+                "name": manifest.name,
+                "task": manifest.task,
+                "tissue": manifest.tissue,
+                "platform": manifest.platform,
+                "cases": expected.cases if expected else None,
+                "controls": expected.controls if expected else None,
+                "citation": manifest.citation,
+            }
+        )
+    table = pd.DataFrame(rows).set_index("name")
+    return table.astype({"cases": "Int64", "controls": "Int64"})
+
+
+def _names() -> list[str]:
+    return sorted(path.stem for path in MANIFESTS.glob("*.yaml"))
+
+
+def _sentence(error: Any, line: int, path: Path) -> str:
+    """One validation error as one sentence."""
+    where = ".".join(str(part) for part in error["loc"]) or "the file"
+    if error["type"] == "extra_forbidden":
+        return f"{path.name}, line {line}: unknown key {where!r}."
+    if error["type"] == "missing":
+        return f"{path.name}, line {line}: the key {where!r} is missing."
+    problem = error["msg"][0].lower() + error["msg"][1:]
+    return f"{path.name}, line {line}: {where} is {error['input']!r}, but {problem}."
+
+
+def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+    """Line of the deepest part of ``location`` that the YAML has."""
+    line = node.start_mark.line if node else 0
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == str(part)]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            found = [(item, item) for item in node.value[part : part + 1]]
+        else:
+            found = []
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line, found[0][1]
+    return line + 1
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
+    """YAML silently keeps the last of two equal keys; say so instead."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if key.value in seen:
+                raise MiracleError(
+                    f"{path.name}, line {key.start_mark.line + 1}: the key {key.value!r} is "
+                    "given twice."
+                )
+            seen.add(key.value)
+            _refuse_repeated_keys(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repeated_keys(item, path)
