@@ -1,0 +1,385 @@
+"""The site-gene-pathway graph, held as named axes and boolean sparse masks."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_matrix
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.files import atomic_path
+from miracle_lib.hierarchy.build import as_universe, build
+from miracle_lib.hierarchy.rewiring import permute_edges, random_edges
+
+MAX_DENSE_EDGES = 50_000_000  # 200 MB per float32 copy of the weights
+_FORMAT, _VERSION = "miracle hierarchy", 1
+
+
+class Hierarchy:
+    """Which site belongs to which gene, and which gene to which pathway.
+
+    Holds only what is annotated: every site has a gene, every gene a site and a pathway, every
+    pathway a gene. What is not annotated is listed in `unannotated`, with the reason. Instances
+    are not changed after they are made; every method returns a new one.
+
+    Parameters
+    ----------
+    layers : sequence of Index
+        Sorted names of the sites, the genes, the pathways and, optionally, of further levels.
+    masks : sequence of csr_matrix of bool
+        ``masks[i]`` connects ``layers[i]`` (rows) to ``layers[i + 1]`` (columns).
+    groups : array of str, optional
+        RefGene groups of every site-gene edge, in CSR order. Default: empty.
+    unannotated : DataFrame, optional
+        Columns name, layer, reason. Default: no rows.
+    filters : DataFrame, optional
+        Columns layer, step, removed, left. Default: no rows.
+    sources : sequence of str, optional
+        Where the edges of each mask come from. Default: "site_gene", "gene_sets", "parents".
+
+    Attributes
+    ----------
+    layers, masks, groups, unannotated, filters, sources
+        As above.
+
+    Examples
+    --------
+    >>> pairs = pd.DataFrame({"site": ["cg1", "cg2", "cg3"], "gene": ["A", "A", "B"]})
+    >>> Hierarchy.from_tables(pairs, {"P": ["A", "B"]}, min_genes=1)
+    Hierarchy(3 sites, 2 genes, 1 pathways; 3 + 2 edges)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[pd.Index],
+        masks: Sequence[csr_matrix],
+        *,
+        groups: np.ndarray | None = None,
+        unannotated: pd.DataFrame | None = None,
+        filters: pd.DataFrame | None = None,
+        sources: Sequence[str] | None = None,
+    ) -> None:
+        self.layers = list(layers)
+        self.masks = list(masks)
+        for upper, (rows, columns) in enumerate(zip(layers[:-1], layers[1:], strict=True)):
+            if masks[upper].shape != (len(rows), len(columns)):
+                raise MiracleError(
+                    f"mask {upper} has shape {masks[upper].shape}, "
+                    f"its layers have {len(rows)} and {len(columns)} names"
+                )
+        self.groups = np.full(masks[0].nnz, "", dtype=object) if groups is None else groups
+        self.unannotated = _table(unannotated, ["name", "layer", "reason"])
+        self.filters = _table(filters, ["layer", "step", "removed", "left"])
+        self.sources = list(sources or ["site_gene", "gene_sets"] + ["parents"] * (len(masks) - 2))
+        self._hash: str | None = None
+
+    @classmethod
+    def from_tables(
+        cls,
+        site_gene: pd.DataFrame,
+        gene_sets: Mapping[str, Sequence[str]],
+        *,
+        sites: Iterable[str] | pd.DataFrame | None = None,
+        min_genes: int = 5,
+        max_genes: int = 500,
+    ) -> Self:
+        """Connect sites to genes and genes to pathways.
+
+        Parameters
+        ----------
+        site_gene : DataFrame
+            Columns ``site`` and ``gene``, optionally ``group``; other columns are ignored, as are
+            rows without a gene.
+        gene_sets : mapping of str to sequence of str
+            Genes of every pathway.
+        sites : iterable of str or DataFrame, optional
+            Keep these sites only, and account for those among them without a gene. A DataFrame is
+            indexed by site and its column ``reason``, if any, says why a site has no gene (as
+            `ArrayAnnotation.sites` does). Default: all sites of ``site_gene``.
+        min_genes, max_genes : int
+            Gene sets of another size are left out. A set's size is the number of its genes that
+            have a site in ``site_gene``, whatever ``sites`` keeps of them.
+
+        Returns
+        -------
+        Hierarchy
+
+        Raises
+        ------
+        MiracleError
+            Columns missing, an empty set, no gene in common, symbols that differ in case, no set
+            within the limits, or none of ``sites`` annotated.
+        """
+        universe = as_universe(sites if sites is not None else site_gene.get("site", []), site_gene)
+        parts = build(site_gene, gene_sets, universe, min_genes, max_genes)
+        made = cls(
+            parts.layers,
+            parts.masks,
+            groups=parts.groups,
+            unannotated=parts.unannotated,
+            filters=parts.filters,
+        )
+        return made if sites is None else made.restrict(universe.index)
+
+    @property
+    def sites(self) -> pd.Index:
+        """Names of the sites, sorted."""
+        return self.layers[0]
+
+    @property
+    def genes(self) -> pd.Index:
+        """Names of the genes, sorted."""
+        return self.layers[1]
+
+    @property
+    def pathways(self) -> pd.Index:
+        """Names of the pathways, sorted."""
+        return self.layers[2]
+
+    @property
+    def site_gene(self) -> csr_matrix:
+        """Mask of shape (n_sites, n_genes), boolean."""
+        return self.masks[0]
+
+    @property
+    def gene_pathway(self) -> csr_matrix:
+        """Mask of shape (n_genes, n_pathways), boolean."""
+        return self.masks[1]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all names and edges: equal for equal graphs, whatever made them."""
+        if self._hash is None:
+            digest = hashlib.sha256()
+            for layer in self.layers:
+                digest.update(json.dumps(list(layer)).encode())
+            for mask in self.masks:
+                digest.update(mask.indptr.astype("<i8").tobytes())
+                digest.update(mask.indices.astype("<i8").tobytes())
+            self._hash = digest.hexdigest()
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hierarchy) and self.hash == other.hash
+
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # never changed, so that clones of an estimator can share it
+
+    def __repr__(self) -> str:
+        edges = " + ".join(f"{mask.nnz:,}" for mask in self.masks)
+        names = ["sites", "genes", "pathways"] + ["parents"] * (len(self.layers) - 3)
+        counts = ", ".join(
+            f"{len(layer):,} {name}" for layer, name in zip(self.layers, names, strict=True)
+        )
+        return f"Hierarchy({counts}; {edges} edges)"
+
+    def restrict(self, sites: Iterable[str]) -> Self:
+        """Keep these sites, and the genes and pathways they still reach.
+
+        Parameters
+        ----------
+        sites : iterable of str
+            Names not in the hierarchy are listed in `unannotated`; repeats count once.
+
+        Returns
+        -------
+        Hierarchy
+
+        Raises
+        ------
+        MiracleError
+            If none of the sites is in the hierarchy.
+        """
+        wanted = pd.Index(list(sites), dtype=object).unique()
+        keep = self.sites.isin(wanted)
+        if not keep.any():
+            raise MiracleError(
+                f"none of the {len(wanted)} sites (such as {', '.join(map(repr, wanted[:2]))}) is "
+                f"among the {len(self.sites)} sites of the hierarchy (such as {self.sites[0]!r})"
+            )
+        edges = np.repeat(keep, np.diff(self.site_gene.indptr))
+        layers, masks, alive = [self.sites[keep]], [], keep
+        for mask, names in zip(self.masks, self.layers[1:], strict=True):
+            mask = mask[alive]
+            alive = np.bincount(mask.indices, minlength=mask.shape[1]) > 0
+            masks.append(mask[:, alive])
+            layers.append(names[alive])
+        listed = self.unannotated
+        listed = listed[(listed["layer"] != "site") | listed["name"].isin(wanted)]
+        unknown = wanted[~wanted.isin(self.sites) & ~wanted.isin(listed["name"])]
+        new = pd.DataFrame({"name": unknown, "layer": "site", "reason": "not in this hierarchy"})
+        step = pd.DataFrame(
+            [("site", "restricted to the given sites", int((~keep).sum()), int(keep.sum()))],
+            columns=self.filters.columns,
+        )
+        return type(self)(
+            layers,
+            masks,
+            groups=self.groups[edges],
+            unannotated=pd.concat([listed, new], ignore_index=True),
+            filters=pd.concat([self.filters, step], ignore_index=True),
+            sources=self.sources,
+        )
+
+    def permuted(self, seed: int = 0) -> Self:
+        """Shuffle the edges of every mask; every node keeps its degrees.
+
+        Parameters
+        ----------
+        seed : int
+
+        Returns
+        -------
+        Hierarchy
+            Same names; the control for "is it the biology, or only the shape of the mask".
+        """
+        rng = np.random.default_rng(seed)
+        return self._rewired([permute_edges(mask, rng) for mask in self.masks], "permuted")
+
+    def random(self, seed: int = 0) -> Self:
+        """Draw as many edges per mask at random, with no regard to degrees.
+
+        Parameters
+        ----------
+        seed : int
+
+        Returns
+        -------
+        Hierarchy
+            Same names; every node keeps at least one edge.
+        """
+        rng = np.random.default_rng(seed)
+        return self._rewired([random_edges(mask, rng) for mask in self.masks], "random")
+
+    def fully_connected(self) -> Self:
+        """Connect every node to all nodes of the next layer.
+
+        Returns
+        -------
+        Hierarchy
+
+        Raises
+        ------
+        MiracleError
+            If that makes more than 50 million edges.
+        """
+        n_edges = sum(rows * columns for rows, columns in (mask.shape for mask in self.masks))
+        if n_edges > MAX_DENSE_EDGES:
+            raise MiracleError(
+                f"fully connected, this hierarchy would have {n_edges:,} edges, more than the "
+                f"{MAX_DENSE_EDGES:,} allowed: restrict it to fewer sites first"
+            )
+        dense = [csr_matrix(np.ones(mask.shape, dtype=bool)) for mask in self.masks]
+        return self._rewired(dense, "fully connected")
+
+    def _rewired(self, masks: list[csr_matrix], source: str) -> Self:
+        """Same names under other masks; edge groups no longer apply."""
+        return type(self)(
+            self.layers,
+            masks,
+            unannotated=self.unannotated,
+            filters=self.filters,
+            sources=[source] * len(masks),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one file (NumPy ``.npz`` without pickled objects).
+
+        Parameters
+        ----------
+        path : str or Path
+        """
+        arrays: dict[str, np.ndarray] = {
+            "format": _pack([_FORMAT, _VERSION, len(self.layers)]),
+            "sources": _pack(self.sources),
+            "unannotated": _pack(self.unannotated.to_numpy().T.tolist()),
+            "filters": _pack(self.filters.to_numpy().T.tolist()),
+            "groups": _pack(list(self.groups)),
+        }
+        for i, layer in enumerate(self.layers):
+            arrays[f"names{i}"] = _pack(list(layer))
+        for i, mask in enumerate(self.masks):
+            arrays[f"indptr{i}"], arrays[f"indices{i}"] = mask.indptr, mask.indices
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a hierarchy written by `save`.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Returns
+        -------
+        Hierarchy
+
+        Raises
+        ------
+        MiracleError
+            If the file is absent, is no hierarchy, or was written by a later version.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise MiracleError(f"there is no file {path}")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = dict(archive)
+            name, version, n_layers = _unpack(arrays["format"])
+        except (ValueError, KeyError, OSError, EOFError):
+            raise MiracleError(
+                f"{path.name} is not a hierarchy written by Hierarchy.save"
+            ) from None
+        if name != _FORMAT or version > _VERSION:
+            raise MiracleError(
+                f"{path.name} is {name!r} version {version}; this program reads {_FORMAT!r} up to "
+                f"version {_VERSION}"
+            )
+        layer_names = ["site", "gene", "pathway"] + ["parent"] * (n_layers - 3)
+        layers = [
+            pd.Index(_unpack(arrays[f"names{i}"]), dtype=object, name=layer_names[i])
+            for i in range(n_layers)
+        ]
+        masks = []
+        for i, shape in enumerate((len(a), len(b)) for a, b in zip(layers, layers[1:])):  # noqa: B905
+            indices = arrays[f"indices{i}"]
+            masks.append(
+                csr_matrix((np.ones(len(indices), bool), indices, arrays[f"indptr{i}"]), shape)
+            )
+        return cls(
+            layers,
+            masks,
+            groups=np.array(_unpack(arrays["groups"]), dtype=object),
+            unannotated=_from_columns(arrays["unannotated"], ["name", "layer", "reason"]),
+            filters=_from_columns(arrays["filters"], ["layer", "step", "removed", "left"]),
+            sources=_unpack(arrays["sources"]),
+        )
+
+
+def _table(table: pd.DataFrame | None, columns: list[str]) -> pd.DataFrame:
+    """The table, or an empty one of these columns."""
+    return pd.DataFrame(columns=columns) if table is None else table.reset_index(drop=True)
+
+
+def _from_columns(packed: np.ndarray, columns: list[str]) -> pd.DataFrame:
+    """Table from packed columns."""
+    values = _unpack(packed) or [[] for _ in columns]
+    return pd.DataFrame(dict(zip(columns, values, strict=True)))
+
+
+def _pack(value: Any) -> np.ndarray:
+    """JSON text as bytes, which npz stores compressed."""
+    return np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
+
+
+def _unpack(array: np.ndarray) -> Any:
+    """Inverse of `_pack`."""
+    return json.loads(array.tobytes())
