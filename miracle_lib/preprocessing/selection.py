@@ -1,0 +1,166 @@
+"""Choice of the sites a model sees."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from scipy import special
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.preprocessing.scale import as_frame, beta_to_m, blocks, moments, site_positions
+
+METHODS = ("ttest", "variance", "none")
+
+
+class SiteSelector(TransformerMixin, BaseEstimator):
+    """Keep the best ``k`` sites of every task, and of them all the union.
+
+    Fit it on training samples only: chosen on all samples, the sites already know the test labels.
+
+    Parameters
+    ----------
+    method : {"ttest", "variance", "none"}, default "ttest"
+        Smallest p-value of Welch's t-test between cases and controls on M-values, largest
+        variance of M-values among the samples of the task, or every site.
+    k : int, default 1000
+        Sites per task.
+    clip : float, default 0.001
+        Limit of beta values to [clip, 1 - clip] before they become M-values.
+
+    Attributes
+    ----------
+    scores_ : DataFrame
+        Sites x tasks: p-value or variance; NaN where it cannot be computed. Without columns for
+        "none".
+    selected_ : dict of str to Index
+        Sites chosen for each task, best first.
+    sites_ : Index
+        Union over tasks, in the order of the columns of ``X``.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = pd.DataFrame(rng.uniform(0.4, 0.6, (20, 3)), columns=["cg1", "cg2", "cg3"])
+    >>> Y = pd.DataFrame({"RA": [0.0, 1.0] * 10})
+    >>> X.loc[Y["RA"] == 1, "cg2"] += 0.3
+    >>> SiteSelector(k=1).fit(X, Y).sites_.tolist()
+    ['cg2']
+    """
+
+    def __init__(self, method: str = "ttest", k: int = 1000, clip: float = 0.001) -> None:
+        self.method = method
+        self.k = k
+        self.clip = clip
+
+    def fit(self, X: Any, Y: Any = None) -> Self:
+        """Score every site for every task and choose.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_sites)
+            Beta values, NaN for missing.
+        Y : DataFrame of shape (n_samples, n_tasks), or Series
+            1 case, 0 control, NaN not labelled for the task. Needed by "ttest"; without it
+            "variance" uses all samples.
+
+        Returns
+        -------
+        SiteSelector
+
+        Raises
+        ------
+        MiracleError
+            If a task has fewer than two cases or controls, a value lies outside [0, 1], or a
+            parameter is unknown.
+        """
+        if self.method not in METHODS:
+            raise MiracleError(f"method is {self.method!r}; expected {', '.join(METHODS)}.")
+        if self.k < 1:
+            raise MiracleError(f"k is {self.k}; at least 1 site per task is needed.")
+        X = as_frame(X)
+        self.feature_names_in_ = X.columns.to_numpy()
+        self.n_features_in_ = X.shape[1]
+        self.selected_ = {}
+        if self.method == "none":
+            self.scores_ = pd.DataFrame(index=X.columns)
+            self.sites_ = X.columns
+            return self
+        tasks = self._labels(X, Y)
+        scores = np.empty((X.shape[1], tasks.shape[1]))
+        order = np.empty_like(scores)
+        for part, beta in blocks(X, np.arange(X.shape[1])):
+            m = beta_to_m(beta, self.clip)
+            for column, labels in enumerate(tasks.to_numpy().T):
+                scores[part, column], order[part, column] = self._score(m, labels)
+        chosen = np.zeros(X.shape[1], bool)
+        for column, task in enumerate(tasks.columns):
+            usable = np.flatnonzero(~np.isnan(scores[:, column]))
+            ranked = usable[np.argsort(order[usable, column], kind="stable")][: self.k]
+            self.selected_[str(task)] = X.columns[ranked]
+            chosen[ranked] = True
+        if not chosen.any():
+            raise MiracleError("No site of X can be scored: every one is missing or constant.")
+        self.scores_ = pd.DataFrame(scores, X.columns, tasks.columns)
+        self.sites_ = X.columns[chosen]
+        return self
+
+    def transform(self, X: Any) -> pd.DataFrame:
+        """Return ``X`` restricted to the chosen sites."""
+        check_is_fitted(self, "sites_")
+        X = as_frame(X)
+        return X.iloc[:, site_positions(X, self.sites_)]
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the chosen sites."""
+        check_is_fitted(self, "sites_")
+        return self.sites_.to_numpy(dtype=object)
+
+    def _labels(self, X: pd.DataFrame, Y: Any) -> pd.DataFrame:
+        """Return the task table aligned with ``X``; each task has enough cases and controls."""
+        if Y is None:
+            if self.method == "ttest":
+                raise MiracleError("method 'ttest' needs Y, the table of labels per task.")
+            return pd.DataFrame({"all": np.zeros(len(X))})
+        table = Y if isinstance(Y, pd.DataFrame) else pd.DataFrame({"task": np.asarray(Y)})
+        if len(table) != len(X):
+            raise MiracleError(f"Y has {len(table)} rows but X has {len(X)}.")
+        if isinstance(Y, pd.DataFrame | pd.Series) and not Y.index.equals(X.index):
+            raise MiracleError("The samples of Y and X are not the same or not in one order.")
+        for task, labels in table.items():
+            try:
+                labels = labels.astype(float)
+            except (TypeError, ValueError):
+                labels = pd.Series([-1.0])
+            if not labels.dropna().isin([0, 1]).all():
+                raise MiracleError(f"Labels of task {task!r} must be 0, 1 or NaN.")
+            cases, controls = (labels == 1).sum(), (labels == 0).sum()
+            if self.method == "ttest" and min(cases, controls) < 2:
+                raise MiracleError(
+                    f"Task {task!r} has {cases} cases and {controls} controls; a t-test needs "
+                    "at least 2 of each."
+                )
+        return table.astype(float)
+
+    def _score(self, m: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return each site's score and a key that sorts the best first."""
+        if self.method == "variance":
+            variance = moments(m[~np.isnan(labels)])[2]
+            return variance, -variance
+        return _welch(m[labels == 1], m[labels == 0])
+
+
+def _welch(cases: np.ndarray, controls: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return two-sided p-values of Welch's t-test per column, and a sort key without ties at 0."""
+    n1, mean1, variance1 = moments(cases)
+    n0, mean0, variance0 = moments(controls)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        part1, part0 = variance1 / n1, variance0 / n0
+        error = part1 + part0
+        t = np.abs(mean1 - mean0) / np.sqrt(error)
+        freedom = error**2 / (part1**2 / (n1 - 1) + part0**2 / (n0 - 1))
+    p = 2 * special.stdtr(freedom, -t)
+    return p, np.where(p > 0, p, -t)

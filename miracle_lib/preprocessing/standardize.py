@@ -1,0 +1,173 @@
+"""Centring and scaling of every site within its cohort."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.preprocessing.scale import as_frame, beta_to_m, blocks, moments, site_positions
+
+# Smallest SD a site is divided by, so that sites constant in training do not explode later.
+MIN_SD = {"m": 0.05, "beta": 0.005}
+
+_ONE = "all"  # name of the only cohort when none is given
+
+
+class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Standardise every site by its mean and standard deviation within the cohort.
+
+    Series differ strongly in level, so a site is compared only with samples of its own cohort.
+    A missing value becomes 0, the cohort's mean, and so says nothing about the cohort.
+
+    Parameters
+    ----------
+    scale : {"m", "beta"}, default "m"
+        Standardise M-values or beta values.
+    clip : float, default 0.001
+        Limit of beta values to [clip, 1 - clip] before they become M-values.
+
+    Attributes
+    ----------
+    cohorts_ : list of str
+        Cohorts seen, sorted.
+    mean_, sd_ : DataFrame
+        Cohorts x sites, float32; NaN where a cohort has no value of a site.
+    feature_names_in_ : ndarray
+        Sites.
+
+    Examples
+    --------
+    >>> X = pd.DataFrame({"cg1": [0.1, 0.2, 0.7, 0.8], "cg2": [0.5, np.nan, 0.4, 0.6]})
+    >>> cohort = ["A", "A", "B", "B"]
+    >>> CohortStandardizer().fit(X, cohort=cohort).transform(X, cohort=cohort).round(2)
+        cg1   cg2
+    0 -0.71  0.00
+    1  0.71  0.00
+    2 -0.71 -0.71
+    3  0.71  0.71
+    """
+
+    def __init__(self, scale: str = "m", clip: float = 0.001) -> None:
+        self.scale = scale
+        self.clip = clip
+
+    def fit(self, X: Any, y: Any = None, cohort: Any = None) -> Self:
+        """Learn each cohort's mean and standard deviation of every site.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_sites)
+            Beta values, NaN for missing.
+        y : ignored
+        cohort : Series or array of shape (n_samples,), optional
+            Cohort of each sample. Default: one cohort.
+
+        Returns
+        -------
+        CohortStandardizer
+
+        Raises
+        ------
+        MiracleError
+            If a value lies outside [0, 1], a cohort is missing, or a parameter is unknown.
+        """
+        if self.scale not in MIN_SD:
+            raise MiracleError(f"scale is {self.scale!r}; expected 'm' or 'beta'.")
+        if not 0 < self.clip < 0.5:
+            raise MiracleError(f"clip is {self.clip}; it must lie between 0 and 0.5.")
+        X = as_frame(X)
+        names = _cohort_of(X, _ONE if cohort is None else cohort)
+        self.feature_names_in_ = X.columns.to_numpy()
+        self.n_features_in_ = X.shape[1]
+        self.cohorts_ = sorted(set(names))
+        mean = np.empty((len(self.cohorts_), X.shape[1]), np.float32)
+        sd = np.empty_like(mean)
+        rows = [np.flatnonzero(names == name) for name in self.cohorts_]
+        for part, beta in blocks(X, np.arange(X.shape[1])):
+            scaled = self._scaled(beta)
+            for index, members in enumerate(rows):
+                _, mean[index, part], variance = moments(scaled[members])
+                sd[index, part] = np.sqrt(variance)
+        # A single value has no SD: the floor applies, and the value itself becomes 0.
+        sd = np.where(np.isnan(sd) & ~np.isnan(mean), 0, sd)
+        sd = np.maximum(sd, np.float32(MIN_SD[self.scale]))
+        self.mean_ = pd.DataFrame(mean, self.cohorts_, X.columns)
+        self.sd_ = pd.DataFrame(sd, self.cohorts_, X.columns)
+        return self
+
+    def transform(self, X: Any, cohort: Any = None) -> pd.DataFrame:
+        """Return z-scores, 0 where missing or where the cohort had no value to learn from.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_sites)
+            Beta values; must have every fitted site, others are ignored.
+        cohort : Series or array of shape (n_samples,), or str, optional
+            Cohort of each sample, or one fitted cohort for all of them. May be left out if only
+            one cohort was fitted.
+
+        Returns
+        -------
+        DataFrame of shape (n_samples, n_fitted_sites)
+            float32.
+
+        Raises
+        ------
+        MiracleError
+            If a cohort was not fitted, a site is absent, or a value lies outside [0, 1].
+        """
+        check_is_fitted(self)
+        X = as_frame(X)
+        if cohort is None and len(self.cohorts_) > 1:
+            raise MiracleError(
+                f"cohort is not given but {len(self.cohorts_)} cohorts were fitted; name one of "
+                f"{', '.join(self.cohorts_)}, or one per sample."
+            )
+        names = _cohort_of(X, self.cohorts_[0] if cohort is None else cohort)
+        unknown = sorted(set(names).difference(self.cohorts_))
+        if unknown:
+            raise MiracleError(
+                f"Cohort {unknown[0]!r} was not fitted; known cohorts are "
+                f"{', '.join(self.cohorts_)}."
+            )
+        index = pd.Index(self.cohorts_).get_indexer(names)
+        sites = pd.Index(self.feature_names_in_)
+        mean, sd = self.mean_.to_numpy(), self.sd_.to_numpy()
+        z = np.empty((len(X), len(sites)), np.float32)
+        for part, beta in blocks(X, site_positions(X, sites)):
+            block = self._scaled(beta)
+            block -= mean[index, part]
+            block /= sd[index, part]
+            z[:, part] = np.nan_to_num(block, copy=False, nan=0.0)
+        return pd.DataFrame(z, X.index, sites, copy=False)
+
+    def fit_transform(self, X: Any, y: Any = None, cohort: Any = None) -> pd.DataFrame:
+        """Fit, then transform the same samples; see ``fit`` and ``transform``."""
+        return self.fit(X, y, cohort).transform(X, cohort)
+
+    def _scaled(self, beta: np.ndarray) -> np.ndarray:
+        """Put beta values on the scale chosen."""
+        return beta_to_m(beta, self.clip) if self.scale == "m" else beta
+
+
+def _cohort_of(X: pd.DataFrame, cohort: Any) -> np.ndarray:
+    """Give one cohort name per sample of ``X``; a Series is aligned on the sample names."""
+    if isinstance(cohort, str):
+        return np.full(len(X), cohort, dtype=object)
+    if isinstance(cohort, pd.Series) and not cohort.index.equals(X.index):
+        absent = X.index.difference(cohort.index)
+        if len(absent):
+            raise MiracleError(f"cohort has no entry for sample {absent[0]!r} of X.")
+        cohort = cohort.loc[X.index]
+    names = np.asarray(cohort, dtype=object)
+    if names.shape != (len(X),):
+        raise MiracleError(f"cohort has shape {names.shape}; expected one name per {len(X)} rows.")
+    missing = pd.isna(names)
+    if missing.any():
+        raise MiracleError(f"The cohort of sample {X.index[missing][0]!r} is missing.")
+    return names.astype(str).astype(object)
