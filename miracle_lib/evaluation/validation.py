@@ -1,0 +1,249 @@
+"""Cross-validation of multi-task estimators with every learned step inside the fold."""
+
+import inspect
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
+from tqdm import tqdm
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.evaluation.metrics import METRICS, score_task
+from miracle_lib.evaluation.splits import Fold, check_labels, make_folds
+
+
+def _last(estimator: BaseEstimator) -> tuple[BaseEstimator, str]:
+    """Estimator that sees the labels last, and the prefix of its fit arguments."""
+    if isinstance(estimator, Pipeline):
+        return estimator[-1], f"{estimator.steps[-1][0]}__"
+    return estimator, ""
+
+
+def fit_fold(
+    estimator: BaseEstimator, X: pd.DataFrame, Y: pd.DataFrame, train: np.ndarray, **rows: Any
+) -> BaseEstimator:
+    """Fit a clone on the training rows; pass on those of ``rows`` that its ``fit`` accepts.
+
+    ``rows`` (cohort, covariates, groups) hold one entry per sample of X or None. In a Pipeline
+    they go to the last step.
+    """
+    model = clone(estimator)
+    last, prefix = _last(model)
+    accepted = inspect.signature(last.fit).parameters
+    extra = {
+        prefix + name: _take(value, train)
+        for name, value in rows.items()
+        if value is not None and name in accepted
+    }
+    return model.fit(X.iloc[train], Y.iloc[train], **extra)
+
+
+def predict_fold(
+    model: BaseEstimator, X: pd.DataFrame, test: np.ndarray, covariates: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Probabilities of the test rows, samples x tasks."""
+    last, _ = _last(model)
+    extra = {}
+    if covariates is not None and "covariates" in inspect.signature(last.predict_proba).parameters:
+        extra["covariates"] = _take(covariates, test)
+    return model.predict_proba(X.iloc[test], **extra)
+
+
+def _take(value: Any, rows: np.ndarray) -> Any:
+    """Rows of a table, series or array."""
+    return value.iloc[rows] if hasattr(value, "iloc") else np.asarray(value)[rows]
+
+
+def evaluate_fold(
+    estimator: BaseEstimator,
+    X: pd.DataFrame,
+    Y: pd.DataFrame,
+    fold: Fold,
+    groups: Any = None,
+    cohort: Any = None,
+    covariates: pd.DataFrame | None = None,
+) -> tuple[pd.DataFrame, BaseEstimator]:
+    """Fit on a fold's training part and predict its test part.
+
+    Returns
+    -------
+    predictions : DataFrame
+        sample, group, task, repeat, fold, label, score; labelled test samples only.
+    model : BaseEstimator
+        The fitted clone.
+    """
+    model = fit_fold(
+        estimator, X, Y, fold.train, cohort=cohort, covariates=covariates, groups=groups
+    )
+    proba = predict_fold(model, X, fold.test, covariates)
+    test = Y.iloc[fold.test]
+    group = test.index if groups is None else np.asarray(groups)[fold.test]
+    tables = []
+    for task in Y.columns:
+        known = test[task].notna().to_numpy()
+        score = proba[task].to_numpy(float)[known]
+        if np.isnan(score).any():
+            raise MiracleError(
+                f"{type(_last(model)[0]).__name__} predicted NaN for task {task!r}; "
+                "expected probabilities."
+            )
+        tables.append(
+            pd.DataFrame(
+                {
+                    "sample": test.index[known],
+                    "group": np.asarray(group)[known],
+                    "task": task,
+                    "repeat": fold.repeat,
+                    "fold": fold.fold,
+                    "label": test[task].to_numpy(float)[known],
+                    "score": score,
+                }
+            )
+        )
+    return pd.concat(tables, ignore_index=True), model
+
+
+class Predictions(pd.DataFrame):
+    """A table that another table can carry in ``attrs``.
+
+    pandas copies and compares ``attrs`` when it prints or joins tables, which fails for a plain
+    DataFrame in them; this one is passed on as it is and compared by identity.
+    """
+
+    def __deepcopy__(self, memo: object = None) -> "Predictions":
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = None
+
+
+def scores_of(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Metrics per task, repeat and fold; the predictions are kept in ``attrs``."""
+    rows = [
+        {"task": task, "repeat": repeat, "fold": fold}
+        | score_task(part["label"].to_numpy(), part["score"].to_numpy())
+        | {"n": len(part), "n_cases": int(part["label"].sum())}
+        for (task, repeat, fold), part in predictions.groupby(
+            ["task", "repeat", "fold"], sort=False
+        )
+    ]
+    table = pd.DataFrame(rows, columns=["task", "repeat", "fold", *METRICS, "n", "n_cases"])
+    table.attrs["predictions"] = Predictions(predictions)
+    return table
+
+
+def select_before_split(
+    estimator: BaseEstimator, X: pd.DataFrame, Y: pd.DataFrame
+) -> tuple[BaseEstimator, pd.DataFrame]:
+    """Apply the Pipeline's selecting steps, fitted on all samples: the leak of the paper."""
+    if not isinstance(estimator, Pipeline) or len(estimator.steps) < 2:
+        raise MiracleError(
+            "protocol='leaky' needs a Pipeline whose first step selects sites; "
+            f"found {type(estimator).__name__}."
+        )
+    selector = clone(estimator[:-1])
+    return estimator[-1], selector.fit(X, Y).transform(X)
+
+
+def cross_validate(
+    estimator: BaseEstimator,
+    X: pd.DataFrame,
+    Y: pd.DataFrame,
+    groups: pd.Series | np.ndarray | None = None,
+    cohort: pd.Series | np.ndarray | None = None,
+    covariates: pd.DataFrame | None = None,
+    protocol: Literal["nested", "leaky"] = "nested",
+    n_splits: int = 5,
+    n_repeats: int = 1,
+    random_state: int = 0,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """Score a multi-task estimator by repeated, stratified, grouped cross-validation.
+
+    The estimator is cloned for every fold and sees only the training part of it: site selection,
+    standardisation, tuning and early stopping belong into the estimator (or a Pipeline) and are
+    fitted anew in every fold.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        ``fit(X, Y)`` and ``predict_proba(X) -> DataFrame`` of samples x tasks. ``cohort``,
+        ``covariates`` and ``groups`` are passed on where ``fit`` (of a Pipeline: of its last
+        step) takes them.
+    X : DataFrame of shape (n_samples, n_sites)
+        Beta values, NaN where missing.
+    Y : DataFrame of shape (n_samples, n_tasks)
+        0, 1 or NaN (not labelled).
+    groups : array-like of shape (n_samples,), optional
+        Subjects or twin pairs; never separated by a split.
+    cohort : array-like of shape (n_samples,), optional
+        Cohort of each sample.
+    covariates : DataFrame of shape (n_samples, n_covariates), optional
+    protocol : {"nested", "leaky"}, default "nested"
+        "leaky" fits the Pipeline's selecting steps on all samples before the split, as the
+        original protocol does. It exists to show how much that inflates a score.
+    n_splits, n_repeats : int, default 5 and 1
+    random_state : int, default 0
+        Repeat r is shuffled with ``random_state + r``; two estimators scored with the same value
+        see the same folds.
+    n_jobs : int, default 1
+        Folds fitted at the same time (joblib; an active ``parallel_config`` is honoured).
+
+    Returns
+    -------
+    DataFrame
+        One row per task, repeat and fold: auroc, auprc, balanced_accuracy, mcc, brier, n,
+        n_cases. ``attrs["predictions"]`` holds the out-of-fold predictions: sample, group, task,
+        repeat, fold, label, score.
+
+    Raises
+    ------
+    MiracleError
+        For labels other than 0, 1 and NaN, tables with different samples, a class too small for
+        ``n_splits``, an unknown protocol, or a leaky protocol without a selecting step.
+
+    References
+    ----------
+    Ambroise & McLachlan 2002, doi 10.1073/pnas.102102699; Varma & Simon 2006,
+    doi 10.1186/1471-2105-7-91.
+
+    Examples
+    --------
+    >>> from miracle_lib.evaluation import PerTaskBaseline
+    >>> rng = np.random.default_rng(0)
+    >>> Y = pd.DataFrame({"RA": [0.0, 1.0] * 20}, index=[f"s{i}" for i in range(40)])
+    >>> X = pd.DataFrame(rng.uniform(0.2, 0.8, (40, 5)), index=Y.index, columns=list("abcde"))
+    >>> scores = cross_validate(PerTaskBaseline("naive_bayes"), X, Y, n_splits=2)
+    >>> scores[["task", "fold", "n"]].values.tolist()
+    [['RA', 0, 20], ['RA', 1, 20]]
+    """
+    check_labels(Y)
+    if not X.index.equals(Y.index):
+        raise MiracleError(
+            f"X has {len(X)} samples and Y {len(Y)}; expected the same samples in the same order."
+        )
+    if X.index.has_duplicates:
+        raise MiracleError(
+            f"Sample {X.index[X.index.duplicated()][0]!r} occurs twice; expected unique names."
+        )
+    if protocol == "leaky":
+        estimator, X = select_before_split(estimator, X, Y)
+    elif protocol != "nested":
+        raise MiracleError(f"protocol is {protocol!r}; expected 'nested' or 'leaky'.")
+    folds = list(make_folds(Y, groups, n_splits, n_repeats, random_state))
+    jobs = (
+        delayed(_predictions)(estimator, X, Y, fold, groups, cohort, covariates) for fold in folds
+    )
+    done = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
+    parts = list(tqdm(done, total=len(folds), desc="folds", disable=None, leave=False))
+    return scores_of(pd.concat(parts, ignore_index=True))
+
+
+def _predictions(*arguments: Any) -> pd.DataFrame:
+    """Predictions alone, so that no model travels between processes."""
+    return evaluate_fold(*arguments)[0]

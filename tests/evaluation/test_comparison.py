@@ -1,0 +1,127 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.evaluation import (
+    compare_across_tasks,
+    compare_methods,
+    correlated_t,
+    scores_of,
+    shuffle_labels,
+)
+
+
+def test_correlated_t_equals_the_sum_by_hand():
+    # d = 1..5 hundredths: mean 0.03, variance 0.00025; 5 folds: 1/5 + (1/5) / (4/5) = 0.45.
+    # scale = sqrt(0.00025 * 0.45) = 0.0106066, t = 2.828427 on 4 degrees of freedom.
+    # For 4 degrees of freedom the distribution function has a closed form:
+    # F(t) = 1/2 + 3/8 (x - x^3 / 3) ... with x = t / sqrt(t^2 / 4 + 1) and
+    # F(t) = 1/2 + (3/8) x (1 - x^2 / 12).
+    def F(t):
+        x = t / np.sqrt(1 + t**2 / 4)
+        return 0.5 + 3 / 8 * x * (1 - x**2 / 12)
+
+    found = correlated_t(np.array([0.01, 0.02, 0.03, 0.04, 0.05]), test_share=0.2, rope=0.01)
+    scale = np.sqrt(0.00025 * 0.45)
+    assert found["t"] == pytest.approx(2.8284271)
+    assert found["p_value"] == pytest.approx(2 * (1 - F(2.8284271)), rel=1e-6)
+    assert found["p_better"] == pytest.approx(1 - F((0.01 - 0.03) / scale), rel=1e-6)
+    assert found["p_worse"] == pytest.approx(F((-0.01 - 0.03) / scale), rel=1e-6)
+    assert found["p_worse"] + found["p_equivalent"] + found["p_better"] == pytest.approx(1)
+    # 2.776445 is the 97.5 % point of t on 4 degrees of freedom, from any printed table.
+    assert found["low"] == pytest.approx(0.03 - 2.776445 * scale, abs=1e-7)
+    assert found["high"] == pytest.approx(0.03 + 2.776445 * scale, abs=1e-7)
+
+
+def test_more_repeats_cannot_shrink_the_interval_below_the_fold_overlap():
+    once = np.array([0.01, 0.05, 0.03, 0.02, 0.04])
+    many = correlated_t(np.tile(once, 1000), 0.2)
+    floor = np.std(once) * np.sqrt(0.25)  # only the term 1 / (k - 1) remains
+    assert (many["high"] - many["low"]) / 2 == pytest.approx(1.96 * floor, rel=0.01)
+
+
+def test_equal_differences_give_no_false_certainty():
+    found = correlated_t(np.full(5, 0.1), 0.2)
+    assert found["difference"] == pytest.approx(0.1)
+    assert np.isnan(found["p_value"])
+    assert np.isnan(correlated_t(np.array([0.1]), 0.2)["low"])
+
+
+def scores(shift, seed=0, tasks=("RA", "MS"), n=60):
+    rng = np.random.default_rng(seed)
+    parts = []
+    for number, task in enumerate(tasks):
+        label = np.arange(n) % 2
+        noise = np.random.default_rng(number).normal(size=n)
+        score = 1 / (1 + np.exp(-(shift * label + noise + 0.1 * rng.normal(size=n))))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "sample": [f"{task}{i}" for i in range(n)],
+                    "group": [f"{task}{i}" for i in range(n)],
+                    "task": task,
+                    "repeat": 0,
+                    "fold": np.arange(n) // 2 % 5,
+                    "label": label,
+                    "score": score,
+                }
+            )
+        )
+    return scores_of(pd.concat(parts, ignore_index=True))
+
+
+def test_a_better_method_is_called_better_and_a_copy_equivalent():
+    table = compare_methods(
+        {"weak": scores(0.3), "same": scores(0.3, seed=1), "strong": scores(4)}, "weak"
+    )
+    overall = table[table["task"] == "all"].set_index("method")
+    assert overall.loc["strong", "low"] > 0
+    assert overall.loc["strong", "p_better"] > 0.95
+    assert abs(overall.loc["same", "difference"]) < 0.02
+    assert overall.loc["same", "p_value"] > 0.05
+    mean = table[(table["method"] == "strong") & (table["task"] != "all")]["difference"].mean()
+    assert overall.loc["strong", "difference"] == pytest.approx(mean)
+    assert set(table["n_folds"]) == {5}
+
+
+def test_six_tasks_reach_no_less_than_0_031():
+    tasks = ("IBD", "MS", "Psoriasis", "RA", "SLE", "T1D")
+    table = compare_methods(
+        {"weak": scores(0.3, tasks=tasks), "strong": scores(4, tasks=tasks)}, "weak"
+    )
+    row = compare_across_tasks(table).iloc[0]
+    assert row["n_better"] == 6
+    assert row["p_value"] == pytest.approx(0.03125)
+    assert row["smallest_p"] == 0.03125
+    assert "cannot go below p = 0.0312" in table.attrs["note"]
+    assert "can only just support" in row["note"]
+    two = compare_methods({"a": scores(0.3), "b": scores(4)}, "a")
+    assert "it cannot support a claim" in two.attrs["note"]
+
+
+def test_refuses_methods_scored_on_other_folds():
+    other = scores(0.3)
+    predictions = other.attrs["predictions"].assign(fold=lambda t: (t["fold"] + 1) % 5)
+    with pytest.raises(MiracleError, match="'b' and 'a' were scored on different folds"):
+        compare_methods({"a": other, "b": scores_of(predictions)}, "a")
+    with pytest.raises(MiracleError, match="The reference 'c' is not among"):
+        compare_methods({"a": other}, "c")
+
+
+def test_shuffling_keeps_the_pattern_of_labels_cohorts_and_groups():
+    Y = pd.DataFrame(np.nan, index=range(40), columns=["RA", "MS"])
+    Y.iloc[:30, 0] = (np.arange(30) % 3 == 0).astype(float)
+    Y.iloc[20:, 1] = (np.arange(20) % 2 == 0).astype(float)
+    cohort = np.repeat(["a", "b"], 20)
+    groups = np.arange(40) // 2
+    rng = np.random.default_rng(0)
+    shuffled = shuffle_labels(Y, rng, cohort=cohort)
+    assert shuffled.isna().equals(Y.isna())
+    assert not shuffled.equals(Y)
+    for name in "ab":
+        assert shuffled[cohort == name].sum().equals(Y[cohort == name].sum())
+    pairs = shuffle_labels(Y, rng, groups=groups)
+    before = sorted(map(str, Y.to_numpy(float).reshape(20, 4).tolist()))
+    after = sorted(map(str, pairs.to_numpy(float).reshape(20, 4).tolist()))
+    assert before == after
