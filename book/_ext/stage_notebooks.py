@@ -66,7 +66,10 @@ def stage(app: Sphinx, config: object) -> None:
     if missing:
         raise ExtensionError(f"book/_toc.yml names pages without a file: {', '.join(missing)}.")
     kind = "simulated data" if run["simulated"] else "real cohorts"
-    config.html_theme_options["announcement"] = f"Every number here: {kind} ({run['title']})."
+    config.html_theme_options |= {
+        "announcement": f"Every number here: {kind} ({run['title']}).",
+        "navbar_persistent": [],  # the sidebar has the search field already
+    }
     config.myst_substitutions = {"run_title": run["title"], "run_kind": kind}
 
 

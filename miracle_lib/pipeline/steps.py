@@ -1,0 +1,119 @@
+"""The steps of a run, from cohorts to answers; each fills a folder with files anyone can open."""
+
+import json
+import logging
+from pathlib import Path
+
+import anndata
+import pandas as pd
+from anndata import AnnData
+
+from miracle_lib.cohorts import merge_cohorts
+from miracle_lib.errors import MiracleError
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, simulate
+from miracle_lib.pipeline.run import Run, step
+from miracle_lib.preprocessing import quality_control
+
+log = logging.getLogger(__name__)
+
+COVARIATES = ("age", "sex", "smoking")
+
+
+@step(uses=("seed",))
+def cohorts(run: Run, folder: Path) -> None:
+    """Read or simulate each cohort, as it comes."""
+    for adata in load_cohorts(run.profile, run.parameters.seed, run.mirror):
+        adata.write_h5ad(folder / f"{_cohort_name(adata)}.h5ad")
+
+
+@step(uses=("seed",))
+def annotation(run: Run, folder: Path) -> None:
+    """Read or simulate the array annotation and the gene sets."""
+    site_gene, mask, validation = load_annotation(run.profile, run.parameters.seed, run.mirror)
+    site_gene.to_parquet(folder / "site_gene.parquet")
+    (folder / "mask.json").write_text(json.dumps(mask))
+    (folder / "validation.json").write_text(json.dumps(validation))
+    if run.profile.simulated:
+        truth = simulate(run.profile, run.parameters.seed).truth
+        for name in ("pathways", "genes", "sites"):
+            getattr(truth, name).to_csv(folder / f"truth_{name}.csv")
+
+
+@step(after=("cohorts", "annotation"))
+def samples(run: Run, folder: Path) -> None:
+    """Control the quality of each cohort, then merge them into one table of samples."""
+    kept, reports = [], []
+    for adata in raw_cohorts(run):
+        controlled, report = quality_control(adata)
+        kept.append(controlled)
+        reports.append(report.assign(cohort=_cohort_name(adata)))
+    X, Y, obs = merge_cohorts(kept, sites=run.profile.sites)
+    merged = AnnData(X, obs=obs, obsm={"tasks": Y})
+    merged.write_h5ad(folder / "samples.h5ad")
+    pd.concat(reports, ignore_index=True).to_csv(folder / "report.csv")
+
+
+@step(uses=("min_genes", "max_genes"), after=("samples", "annotation"))
+def hierarchy(run: Run, folder: Path) -> None:
+    """Build the masks over the sites at hand."""
+    limits = {"min_genes": run.parameters.min_genes, "max_genes": run.parameters.max_genes}
+    sites = merged_samples(run).var_names
+    graph = Hierarchy.from_tables(site_gene(run), mask_sets(run), sites=sites, **limits)
+    graph.save(folder / "hierarchy.npz")
+
+
+def _cohort_name(adata: AnnData) -> str:
+    """Name of the one cohort that an AnnData holds."""
+    names = adata.obs["cohort"].unique()
+    if len(names) != 1:
+        raise MiracleError(f"expected one cohort in a file, found {', '.join(map(str, names))}.")
+    return str(names[0])
+
+
+def raw_cohorts(run: Run) -> list[AnnData]:
+    """Cohorts as they came, by name."""
+    return [anndata.read_h5ad(path) for path in sorted(run.folder("cohorts").glob("*.h5ad"))]
+
+
+def site_gene(run: Run) -> pd.DataFrame:
+    """Site-gene table of the array: columns site, gene, group."""
+    return run.load("annotation", "site_gene.parquet", pd.read_parquet)
+
+
+def mask_sets(run: Run) -> dict[str, list[str]]:
+    """Gene sets that build the mask."""
+    return run.load("annotation", "mask.json", _read_json)
+
+
+def validation_sets(run: Run) -> dict[str, dict[str, list[str]]]:
+    """Gene-set libraries that check the network, by title."""
+    return run.load("annotation", "validation.json", _read_json)
+
+
+def merged_samples(run: Run) -> AnnData:
+    """All samples after quality control; the task table is ``obsm['tasks']``."""
+    return run.load("samples", "samples.h5ad", anndata.read_h5ad)
+
+
+def graph(run: Run) -> Hierarchy:
+    """Hierarchy over the sites of the run."""
+    return run.load("hierarchy", "hierarchy.npz", Hierarchy.load)
+
+
+def tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Beta values, task table and covariates with cohort and subject, over the same samples."""
+    merged = merged_samples(run)
+    return merged.to_df(), merged.obsm["tasks"], merged.obs
+
+
+def covariate_table(obs: pd.DataFrame) -> pd.DataFrame:
+    """Covariates that a model may be conditioned on: age, sex, smoking and cell fractions."""
+    fractions = [name for name in obs if name.startswith("cell_")]
+    known = [name for name in [*COVARIATES, *fractions] if name in obs and obs[name].notna().any()]
+    return obs[known]
+
+
+def _read_json(path: Path) -> dict:
+    """Read a JSON file."""
+    return json.loads(path.read_text())

@@ -1,0 +1,103 @@
+import logging
+
+import pytest
+
+from miracle_lib.config import Parameters
+from miracle_lib.errors import MiracleError
+from miracle_lib.pipeline import open_run
+from miracle_lib.pipeline import run as module
+from miracle_lib.pipeline.run import Run, Step
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Two steps, the second after the first; the list tells which were made."""
+    made = []
+
+    def first(run, folder):
+        made.append("first")
+        (folder / "seed.txt").write_text(str(run.parameters.seed))
+
+    def second(run, folder):
+        made.append("second")
+        text = (run.folder("first") / "seed.txt").read_text()
+        (folder / "twice.txt").write_text(text * 2)
+
+    steps = {
+        "first": Step("first", first, uses=("seed",)),
+        "second": Step("second", second, uses=("n_folds",), after=("first",)),
+    }
+    monkeypatch.setattr(module, "STEPS", steps)
+    return made
+
+
+def new_run(folder, **values):
+    return Run(Parameters(run_dir=str(folder), **values))
+
+
+def test_a_step_runs_those_before_it_once(tmp_path, made):
+    run = new_run(tmp_path, seed=7)
+    assert (run.folder("second") / "twice.txt").read_text() == "77"
+    assert made == ["first", "second"]
+
+
+def test_an_unchanged_step_is_found_by_a_later_run_and_said(tmp_path, made, caplog):
+    new_run(tmp_path).folder("second")
+    caplog.set_level(logging.INFO, "miracle_lib")
+    new_run(tmp_path).folder("second")
+    assert made == ["first", "second"]
+    assert "second: unchanged, not run again" in caplog.messages
+
+
+def test_a_parameter_changes_only_the_steps_that_use_it_and_those_after(tmp_path, made):
+    new_run(tmp_path).folder("second")
+    new_run(tmp_path, n_folds=3).folder("second")
+    assert made == ["first", "second", "second"]
+    new_run(tmp_path, seed=1).folder("second")
+    assert made[3:] == ["first", "second"]
+
+
+def test_results_of_other_parameters_lie_side_by_side(tmp_path, made):
+    one, two = new_run(tmp_path, seed=1), new_run(tmp_path, seed=2)
+    texts = [(run.folder("first") / "seed.txt").read_text() for run in (one, two, one)]
+    assert texts == ["1", "2", "1"]
+    assert made == ["first", "first"]
+
+
+def test_a_killed_step_finds_its_unfinished_work(tmp_path, monkeypatch):
+    attempts = []
+
+    def fragile(run, folder):
+        attempts.append(sorted(path.name for path in folder.iterdir()))
+        (folder / "half").write_text("")
+        if len(attempts) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "STEPS", {"fragile": Step("fragile", fragile)})
+    run = new_run(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run.folder("fragile")
+    assert not run.done("fragile")
+    run.folder("fragile")
+    assert attempts == [[], ["half"]]
+    assert run.done("fragile")
+
+
+def test_changed_code_changes_every_key(tmp_path, made, monkeypatch):
+    before = new_run(tmp_path).key("first")
+    monkeypatch.setattr(module, "_code_digest", lambda: "other")
+    assert new_run(tmp_path).key("first") != before
+
+
+def test_a_run_describes_itself(tmp_path, made):
+    new_run(tmp_path, seed=5).folder("first")
+    names = {path.name for path in tmp_path.iterdir() if path.is_file()}
+    assert names == {"parameters.json", "provenance.json", "run.json"}
+    provenance = (tmp_path / "provenance.json").read_text()
+    assert '"seed": 5' in provenance
+    assert '"torch"' in provenance
+
+
+def test_a_notebook_with_a_mistyped_parameter_stops_at_once():
+    with pytest.raises(MiracleError, match="'seed' is '1'; expected an integer"):
+        open_run(seed="1")

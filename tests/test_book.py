@@ -1,0 +1,75 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+
+from miracle_lib.config import ROOT
+from miracle_lib.errors import MiracleError
+from miracle_lib.pipeline.book import JUPYTER_BOOK, build_book
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The book's sources alone: pages, configuration and notebooks."""
+    for name in ("book", "notebooks"):
+        ignore = shutil.ignore_patterns("_build", "__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignore)
+    shutil.rmtree(tmp_path / "book" / "notebooks", ignore_errors=True)
+    shutil.copy(ROOT / "_config.yml", tmp_path)
+    return tmp_path
+
+
+def build(folder, **environment):
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", "book/", "-W", "-n", "--keep-going"]
+    kept = {name: value for name, value in os.environ.items() if name != "MIRACLE_RUN"}
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_book_builds_without_a_warning_and_has_every_page(copy):
+    answer = build(copy)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    html = copy / "_build" / "html"
+    toc = yaml.safe_load((copy / "book" / "_toc.yml").read_text())
+    for part in toc["parts"]:
+        for chapter in part["chapters"]:
+            page = (html / f"{chapter['file']}.html").read_text()
+            assert "Every number here: simulated data" in page
+
+
+def test_a_missing_notebook_stops_the_build_and_is_named(copy):
+    (copy / "notebooks" / "04_ablations.ipynb").unlink()
+    answer = build(copy)
+    assert answer.returncode != 0
+    assert "pages without a file: notebooks/04_ablations" in answer.stdout + answer.stderr
+
+
+def test_a_run_replaces_the_committed_notebooks(copy, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(copy / "notebooks", run / "notebooks")
+    path = run / "notebooks" / "01_preprocessing.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("The cohort of Uppsala"))
+    nbformat.write(notebook, path)
+    (run / "run.json").write_text(json.dumps({"title": "one real cohort", "simulated": False}))
+    answer = build(copy, MIRACLE_RUN=str(run))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    page = (copy / "_build" / "html" / "notebooks" / "01_preprocessing.html").read_text()
+    assert "The cohort of Uppsala" in page
+    assert "Every number here: real cohorts (one real cohort)" in page
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(MiracleError, match="holds no run.json; expected the folder of a run"):
+        build_book(tmp_path)

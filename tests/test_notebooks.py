@@ -1,0 +1,93 @@
+import ast
+import re
+
+import nbformat
+import pytest
+
+from miracle_lib.config import ROOT, Parameters, load_profile
+from miracle_lib.pipeline.notebooks import NOTEBOOKS, STEPS_OF, parameters_of
+from miracle_lib.pipeline.run import STEPS
+
+PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
+EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def tagged(path, tag):
+    return [cell for cell in code_cells(path) if tag in cell.metadata.get("tags", [])]
+
+
+def test_there_is_one_notebook_per_chapter():
+    assert [path.stem for path in PATHS] == list(STEPS_OF)
+
+
+def test_every_step_of_a_chapter_exists():
+    assert {name for steps in STEPS_OF.values() for name in steps} <= set(STEPS)
+
+
+@EACH
+def test_outputs_are_committed_and_hold_no_error(path):
+    """Cells without an execution count are never compared, so nbval would pass on nothing."""
+    for cell in code_cells(path):
+        assert cell.execution_count
+        assert not [output for output in cell.outputs if output.output_type == "error"]
+        assert not [output for output in cell.outputs if output.get("name") == "stderr"]
+
+
+@EACH
+def test_the_kernel_is_one_that_everybody_has(path):
+    assert read(path).metadata.kernelspec.name == "python3"
+
+
+@EACH
+def test_parameters_are_typed_commented_and_have_the_defaults_of_the_library(path):
+    (cell,) = tagged(path, "parameters")
+    defaults = {**Parameters().model_dump(), **load_profile("demo").parameters}
+    for line in cell.source.splitlines():
+        assert re.fullmatch(r"\w+: (int|str|float) = [^#]+ {2}# \S.*", line), line
+    for node in ast.parse(cell.source).body:
+        assert ast.literal_eval(node.value) == defaults[node.target.id]
+        assert Parameters.model_fields[node.target.id].annotation
+    assert set(parameters_of(path)) >= {"profile", "run_dir", "seed"}
+
+
+@EACH
+def test_no_algorithm_in_a_notebook(path):
+    """Logic lives in the library: a notebook defines nothing and loops over nothing but figures."""
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.While | ast.Lambda)
+
+
+@EACH
+def test_every_figure_has_an_alternative_text(path):
+    for cell in code_cells(path):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            assert len(cell.metadata["mystnb"]["image"]["alt"]) > 40
+            assert cell.metadata["mystnb"]["figure"]["caption"]
+
+
+@EACH
+def test_a_notebook_names_no_place_on_a_machine(path):
+    text = path.read_text()
+    assert str(ROOT) not in text
+    assert not re.search(r"/(home|root|tmp|Users)/", text)
+
+
+@EACH
+def test_a_notebook_says_what_its_numbers_were_computed_on(path):
+    shown = [output for cell in code_cells(path) for output in cell.outputs if "data" in output]
+    assert any("Simulated data." in str(output.data.get("text/markdown")) for output in shown)
+
+
+@EACH
+def test_a_chapter_ends_with_takeaways(path):
+    last = [cell for cell in read(path).cells if cell.cell_type == "markdown"][-1]
+    assert last.source.startswith("## Takeaways")
