@@ -1,0 +1,15 @@
+"""Every task counts the same."""
+
+import torch
+from torch import Tensor
+
+from miracle_lib.model.weighting.base import Signals, Weighting, register
+
+
+@register("uniform")
+class Uniform(Weighting):
+    """Weight 1 for every task."""
+
+    def raw(self, signals: Signals) -> Tensor:
+        """Return ones."""
+        return torch.ones(self.n_tasks)
