@@ -97,7 +97,7 @@ def simulate_cohorts(
     effect: float = 0.3,
     outside: float = 0.0,
     missing: float = 0.01,
-    cohort_effect: float = 0.4,
+    cohort_effect: float = 0.5,
     annotation: tuple[pd.DataFrame, Mapping[str, Sequence[str]]] | None = None,
     null: bool = False,
     random_state: int = 0,
@@ -127,7 +127,7 @@ def simulate_cohorts(
         Share of ``n_planted`` that is planted in genes which no pathway contains.
     missing : float, default 0.01
         Share of values that are missing; the rate differs between sites.
-    cohort_effect : float, default 0.4
+    cohort_effect : float, default 0.5
         Standard deviation over cohorts of a site's level, in M-value units; half of it is the
         standard deviation of the log of its scale.
     annotation : tuple of (DataFrame, mapping), optional

@@ -1,0 +1,111 @@
+"""Merging keeps every value where it belongs and marks what is not labelled."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+
+from miracle_lib.cohorts.merge import merge_cohorts
+from miracle_lib.cohorts.simulation import simulate_cohorts
+from miracle_lib.errors import MiracleError
+
+
+def cohort(name, sites, labels=(0, 1, 1), task=None, **columns):
+    n = len(labels)
+    obs = pd.DataFrame(
+        {"cohort": name, "task": task or name, "label": labels, **columns},
+        index=[f"{name}-{i}" for i in range(n)],
+    )
+    # each value tells its sample and site
+    values = np.array([[int(s[2:]) / 100 + i / 1000 for s in sites] for i in range(n)], np.float32)
+    return AnnData(values.reshape(n, len(sites)), obs=obs, var=pd.DataFrame(index=list(sites)))
+
+
+@pytest.fixture
+def pair():
+    return [
+        cohort("RA", ["cg1", "cg2", "cg3"]),
+        cohort("MS", ["cg4", "cg3", "cg1"], labels=(0.0, 1.0, np.nan), age=[30.0, 40, 50]),
+    ]
+
+
+def test_intersection(pair):
+    X, Y, obs = merge_cohorts(pair)
+    assert X.columns.tolist() == ["cg1", "cg3"]
+    assert X.dtypes.unique().tolist() == [np.dtype(np.float32)]
+    assert X.index.tolist() == Y.index.tolist() == obs.index.tolist()
+    expected = [[0.010, 0.030], [0.011, 0.031], [0.012, 0.032]] * 2
+    np.testing.assert_allclose(X, expected, atol=1e-6)
+    nan = np.nan
+    np.testing.assert_array_equal(
+        Y[["RA", "MS"]], [[0, nan], [1, nan], [1, nan], [nan, 0], [nan, 1], [nan, nan]]
+    )
+    assert obs["cohort"].tolist() == ["RA"] * 3 + ["MS"] * 3
+    assert obs["age"].isna().tolist() == [True] * 3 + [False] * 3
+
+
+def test_union_leaves_absent_sites_missing(pair):
+    X, _, _ = merge_cohorts(pair, sites="union")
+    assert sorted(X.columns) == ["cg1", "cg2", "cg3", "cg4"]
+    assert X.loc[X.index.str.startswith("RA"), "cg4"].isna().all()
+    assert X.loc[X.index.str.startswith("MS"), "cg2"].isna().all()
+    assert X.loc["MS-1", "cg4"] == pytest.approx(0.041)
+    assert X.isna().to_numpy().sum() == 6
+
+
+def test_keeps_every_simulated_value():
+    cohorts = simulate_cohorts({"A": 20, "B": 30}, n_sites=200).cohorts
+    X, Y, _ = merge_cohorts(list(cohorts.values()))
+    for task, data in cohorts.items():
+        assert np.array_equal(X.loc[data.obs_names], data.X, equal_nan=True)
+        assert Y.loc[data.obs_names, task].equals(data.obs["label"].rename(task))
+    assert Y.notna().sum(axis=1).eq(1).all()
+
+
+def test_two_cohorts_of_one_task_share_a_column():
+    parts = [
+        cohort("first", ["cg1"], labels=(0, 1), task="RA"),
+        cohort("second", ["cg1"], labels=(1, 0), task="RA"),
+    ]
+    _, Y, _ = merge_cohorts(parts)
+    assert Y["RA"].tolist() == [0, 1, 1, 0]
+
+
+def test_unlabelled_cohort_is_kept_for_pretraining():
+    _, Y, obs = merge_cohorts(
+        [cohort("RA", ["cg1"]), cohort("other", ["cg1"], labels=(np.nan, np.nan))]
+    )
+    assert Y.columns.tolist() == ["RA"]
+    assert len(obs) == 5
+
+
+def test_order_of_sites_does_not_matter(pair):
+    flipped = [pair[0][:, ::-1], pair[1][:, ::-1]]
+    X, _, _ = merge_cohorts(pair)
+    Z, _, _ = merge_cohorts(flipped)
+    pd.testing.assert_frame_equal(X, Z[X.columns])
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ([], "No cohort"),
+        ([cohort("RA", ["cg1"]), cohort("MS", ["cg2"])], "Cohort MS shares no site with RA"),
+        ([cohort("RA", ["cg1"], labels=(1, 1))], "Task 'RA' has only cases"),
+        ([cohort("RA", ["cg1"], labels=(0, 0, np.nan))], "has only controls"),
+        ([cohort("RA", ["cg1"], labels=("case", "control"))], "sample 'RA-0' .* is 'case'"),
+        ([cohort("RA", ["cg1"], labels=(0, 2))], "sample 'RA-1' in cohort RA is "),
+        ([cohort("RA", ["cg1"]), cohort("RA", ["cg1"])], "'RA-0' occurs more than once"),
+        ([cohort("RA", ["cg1", "cg1"])], "has site 'cg1' more than once"),
+        ([AnnData(np.zeros((2, 1)), obs=pd.DataFrame({"task": ["a", "b"]}))], "column 'cohort'"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_refuses(parts, message):
+    with pytest.raises(MiracleError, match=message):
+        merge_cohorts(parts)
+
+
+def test_refuses_unknown_mode(pair):
+    with pytest.raises(MiracleError, match="sites is 'outer'"):
+        merge_cohorts(pair, sites="outer")
