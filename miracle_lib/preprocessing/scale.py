@@ -10,7 +10,7 @@ import pandas as pd
 
 from miracle_lib.errors import MiracleError
 
-BLOCK = 4096  # sites handled at a time: bounds temporary memory
+BLOCK = 1024  # sites handled at a time: bounds temporary memory
 
 
 def beta_to_m(beta: Any, clip: float = 0.001) -> Any:

@@ -13,7 +13,7 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.scale import as_frame, beta_to_m, blocks, moments, site_positions
 
 # Smallest SD a site is divided by, so that sites constant in training do not explode later.
-MIN_SD = {"m": 0.05, "beta": 0.005}
+MIN_SD = {"m": 0.05, "beta": 0.001}
 
 _ONE = "all"  # name of the only cohort when none is given
 
