@@ -1,13 +1,21 @@
 """From array annotation and gene sets to the sparse masks of the network."""
 
-from miracle_lib.hierarchy.array import ArrayAnnotation, read_illumina_manifest
+from miracle_lib.hierarchy.array import (
+    ArrayAnnotation,
+    read_illumina_manifest,
+    read_probe_masks,
+)
 from miracle_lib.hierarchy.gene_sets import read_gene_sets, redundant_sets
 from miracle_lib.hierarchy.graph import Hierarchy
+from miracle_lib.hierarchy.symbols import SymbolTable, read_hgnc
 
 __all__ = [
     "ArrayAnnotation",
     "Hierarchy",
+    "SymbolTable",
     "read_gene_sets",
+    "read_hgnc",
     "read_illumina_manifest",
+    "read_probe_masks",
     "redundant_sets",
 ]

@@ -1,62 +1,447 @@
-"""Array annotation: which gene each methylation site belongs to."""
+"""Array annotation: which genes each methylation site belongs to, and what is left out why."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.hierarchy.gene_sets import read_text
+from miracle_lib.hierarchy.build import NO_GENE
+from miracle_lib.hierarchy.cache import cached_tables
+from miracle_lib.hierarchy.symbols import SymbolTable
+from miracle_lib.hierarchy.text import read_bytes
+
+GROUPS = {
+    "promoter": ("TSS1500", "TSS200", "5'UTR", "1stExon"),
+    "body": ("Body", "ExonBnd", "3'UTR"),
+}
+NEAREST = "nearest"  # group of an edge made by `ArrayAnnotation.add_nearest_genes`
+_ORDER = [*GROUPS["promoter"], *GROUPS["body"]]
+_READER = "illumina-1"
 
 
 class ArrayAnnotation(NamedTuple):
     """Site-gene pairs of an array, and every site with its position.
+
+    Each method returns a new annotation; a site that loses its last gene stays in ``sites``, with
+    the reason, so that a `Hierarchy` can list it.
 
     Attributes
     ----------
     site_gene : DataFrame
         One row per site-gene pair: ``site``, ``gene``, ``group`` (RefGene groups joined by ';').
     sites : DataFrame
-        Indexed by site: ``chromosome`` (without "chr"), ``position`` (base pairs, NaN unknown)
+        Indexed by site: ``chromosome`` (without "chr"), ``position`` (base pairs; NaN unknown)
         and ``reason`` (why the site has no gene; empty when it has one).
+
+    Examples
+    --------
+    >>> pairs = pd.DataFrame({"site": ["cg1"], "gene": ["A"], "group": ["TSS200;Body"]})
+    >>> sites = pd.DataFrame({"chromosome": "1", "position": 5, "reason": ""}, index=["cg1"])
+    >>> ArrayAnnotation(pairs, sites).keep_groups("body").site_gene["group"].tolist()
+    ['Body']
     """
 
     site_gene: pd.DataFrame
     sites: pd.DataFrame
 
+    def keep_groups(self, groups: str | Iterable[str]) -> Self:
+        """Keep the edges of some RefGene groups.
 
-def read_illumina_manifest(path: str | Path) -> ArrayAnnotation:
-    """Read site-gene pairs and positions from an Illumina manifest (450K, EPIC or EPICv2 CSV)."""
+        A site is often in one group of one transcript and in another group of the next. The
+        groups are filtered before pairs are made unique, so that a pair stays as long as any of
+        its transcripts is in a kept group.
+
+        Parameters
+        ----------
+        groups : str or iterable of str
+            "promoter" (TSS1500, TSS200, 5'UTR, 1stExon), "body" (Body, ExonBnd, 3'UTR), or group
+            names.
+
+        Returns
+        -------
+        ArrayAnnotation
+
+        Raises
+        ------
+        MiracleError
+            If a group does not occur in the annotation.
+
+        References
+        ----------
+        The promoter definition is that of methylGSA (Ren & Kuan 2019,
+        doi:10.1093/bioinformatics/bty892), option promoter2.
+        """
+        listed = self.site_gene["group"]
+        present = {name for text in listed.unique() for name in text.split(";")} - {""}
+        names = [groups] if isinstance(groups, str) else list(groups)
+        wanted = {group for name in names for group in GROUPS.get(name, (name,))}
+        strange = [name for name in names if name not in GROUPS and name not in present]
+        if strange:
+            raise MiracleError(
+                f"no site is in the gene group {strange[0]!r}; the annotation has "
+                f"{', '.join(sorted(present)) or 'no groups'}, and 'promoter' and 'body' stand for "
+                "several"
+            )
+        kept = {t: ";".join(g for g in t.split(";") if g in wanted) for t in listed.unique()}
+        pairs = self.site_gene.assign(group=listed.map(kept))
+        return self._with_pairs(pairs[pairs["group"] != ""], "only in gene groups left out")
+
+    def drop_masked(self, masks: pd.DataFrame, which: Iterable[str] | None = None) -> Self:
+        """Take unreliable probes out of the graph.
+
+        The sites keep their place in ``sites``, with the names of the lists as reason. To keep
+        them out of a model's residual block too, drop them from the data.
+
+        Parameters
+        ----------
+        masks : DataFrame of bool
+            Indexed by site, one column per published list (see `read_probe_masks`).
+        which : iterable of str, optional
+            Columns to apply. Default: all.
+
+        Returns
+        -------
+        ArrayAnnotation
+
+        Raises
+        ------
+        MiracleError
+            If a list does not exist.
+        """
+        which = (
+            list(masks.columns)
+            if which is None
+            else [which]
+            if isinstance(which, str)
+            else [*which]
+        )
+        strange = [name for name in which if name not in masks]
+        if strange:
+            raise MiracleError(
+                f"there is no probe mask {strange[0]!r}; there are {', '.join(masks.columns)}"
+            )
+        masks = masks.loc[masks.index.isin(self.sites.index), which]
+        masks = masks[masks.any(axis=1)]
+        lists = masks.dot(pd.Index([f"{name}, " for name in which])).str.rstrip(", ")
+        pairs = self.site_gene[~self.site_gene["site"].isin(masks.index)]
+        return self._with_pairs(pairs, "masked: " + lists)
+
+    def add_nearest_genes(self, window: int, tss: pd.DataFrame | None = None) -> Self:
+        """Give sites without a gene the gene nearest to them.
+
+        Parameters
+        ----------
+        window : int
+            Largest distance in base pairs; 5,000 or 10,000 are usual.
+        tss : DataFrame, optional
+            Columns ``gene``, ``chromosome``, ``position`` of transcription start sites, in the
+            genome build of the array. Default: the array's own sites that have a gene.
+
+        Returns
+        -------
+        ArrayAnnotation
+            The new edges have the group "nearest". Genes at the same nearest place are all taken;
+            of two places equally far the one at the lower position is.
+
+        Raises
+        ------
+        MiracleError
+            If the window is not positive, or a column of ``tss`` is missing.
+        """
+        if window <= 0:
+            raise MiracleError(f"the window is {window} base pairs; expected a positive number")
+        if tss is None:
+            tss = self.site_gene[["site", "gene"]].join(self.sites, on="site")
+        absent = {"gene", "chromosome", "position"} - set(tss)
+        if absent:
+            raise MiracleError(f"the table of start sites has no column {sorted(absent)[0]!r}")
+        known = tss[["gene", "chromosome", "position"]].dropna().drop_duplicates()
+        known = known.assign(
+            chromosome=_bare_chromosome(known["chromosome"]),
+            position=known["position"].astype("int64"),
+        ).sort_values("position", kind="stable")
+        lonely = self.sites[(self.sites["reason"] == NO_GENE) & self.sites["position"].notna()]
+        lonely = lonely.assign(position=lonely["position"].astype("int64"))
+        lonely = lonely.rename_axis("site").reset_index().sort_values("position", kind="stable")
+        places = known[["chromosome", "position"]].drop_duplicates().assign(at=lambda t: t.position)
+        nearest = pd.merge_asof(
+            lonely, places, on="position", by="chromosome", direction="nearest", tolerance=window
+        ).dropna(subset="at")
+        found = nearest.merge(
+            known, left_on=["chromosome", "at"], right_on=["chromosome", "position"]
+        )
+        new = found[["site", "gene"]].assign(group=NEAREST).sort_values(["site", "gene"])
+        pairs = pd.concat([self.site_gene, new], ignore_index=True)
+        reason = self.sites["reason"].mask(self.sites.index.isin(new["site"]), "")
+        return type(self)(pairs, self.sites.assign(reason=reason))
+
+    def update_symbols(self, symbols: SymbolTable) -> Self:
+        """Bring the gene symbols up to date.
+
+        Parameters
+        ----------
+        symbols : SymbolTable
+
+        Returns
+        -------
+        ArrayAnnotation
+            Pairs that become equal are joined, with the groups of both.
+        """
+        pairs = self.site_gene.assign(gene=symbols.update(self.site_gene["gene"]))
+        repeated = pairs.duplicated(["site", "gene"], keep=False)
+        joined = (
+            pairs[repeated].groupby(["site", "gene"], sort=False)["group"].agg(_join_groups)
+        ).reset_index()
+        return type(self)(pd.concat([pairs[~repeated], joined], ignore_index=True), self.sites)
+
+    def _with_pairs(self, pairs: pd.DataFrame, why: str | pd.Series) -> Self:
+        """New annotation of these pairs; ``why`` goes to the sites that have just lost all."""
+        reason = self.sites["reason"]
+        lost = (reason == "") & ~self.sites.index.isin(pairs["site"])
+        new = why if isinstance(why, str) else why.reindex(self.sites.index)
+        return type(self)(
+            pairs.reset_index(drop=True), self.sites.assign(reason=reason.mask(lost, new))
+        )
+
+
+def read_illumina_manifest(
+    path: str | Path,
+    *,
+    site: str = "Name",
+    gene: str = "UCSC_RefGene_Name",
+    group: str = "UCSC_RefGene_Group",
+    cache: str | Path | None = None,
+) -> ArrayAnnotation:
+    """Read site-gene pairs and positions from an Illumina manifest.
+
+    Knows the layouts of the 450K, EPIC and EPICv2 manifests. Names and groups hold one entry per
+    transcript, separated by ';'. Where every probe with several genes has as many names as groups
+    they are taken in parallel; where not (names made unique), each gene of a probe gets all the
+    groups of that probe.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV, plain, gzipped or zipped; lines before the header and the control section are skipped.
+    site : str, default "Name"
+        Column of the site's name. In EPICv2, "Name" joins the replicates of a site (cg00000029)
+        and "IlmnID" tells them apart (cg00000029_TC21); in older arrays both are the same.
+    gene, group : str
+        Columns of gene names and groups; the EPICv2 manifest also has ``GencodeV41_Name`` and
+        ``GencodeV41_Group``.
+    cache : str or Path, optional
+        Folder where the parsed tables are kept, under the hash of the file; default
+        ``MIRACLE_CACHE``. Without either the file is parsed each time.
+
+    Returns
+    -------
+    ArrayAnnotation
+        Pairs in the order of the file. EPICv2's group names are written as those of older arrays.
+
+    Raises
+    ------
+    MiracleError
+        If the file or a column is missing, or no header is found.
+
+    References
+    ----------
+    Bibikova et al. 2011, doi:10.1016/j.ygeno.2011.07.007 (groups of the 450K array).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "array.csv"
+    >>> _ = path.write_text(
+    ...     "IlmnID,Name,CHR,MAPINFO,UCSC_RefGene_Name,UCSC_RefGene_Group\\n"
+    ...     "cg1,cg1,1,100,A;A;B,TSS200;Body;Body\\ncg2,cg2,X,200,,\\n"
+    ... )
+    >>> annotation = read_illumina_manifest(path)
+    >>> annotation.site_gene.values.tolist()
+    [['cg1', 'A', 'TSS200;Body'], ['cg1', 'B', 'Body']]
+    >>> annotation.sites.loc["cg2", "reason"]
+    'no gene in the annotation'
+    """
     path = Path(path)
-    text = read_text(path)
-    lines = text.splitlines()
-    start = next((i for i, line in enumerate(lines[:50]) if line.startswith("IlmnID,")), None)
-    if start is None:
-        raise MiracleError(f"{path.name}: no header line starting with 'IlmnID' was found")
-    import io
 
-    table = pd.read_csv(
-        io.StringIO("\n".join(lines[start:])),
-        usecols=["IlmnID", "CHR", "MAPINFO", "UCSC_RefGene_Name", "UCSC_RefGene_Group"],
-        dtype=str,
-        keep_default_na=False,
+    def parse() -> tuple[pd.DataFrame, pd.DataFrame]:
+        return _parse(_read_columns(path, [site, "CHR", "MAPINFO", gene, group]))
+
+    kind = "-".join([_READER, site, gene, group])
+    return ArrayAnnotation(*cached_tables(path, kind, ("site_gene", "sites"), parse, cache))
+
+
+def read_probe_masks(path: str | Path, *, cache: str | Path | None = None) -> pd.DataFrame:
+    """Read lists of unreliable probes.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV or TSV, plain, gzipped or zipped. The first column named IlmnID, Name, Probe_ID,
+        probeID or site is the site; every column of true/false values is one list.
+    cache : str or Path, optional
+        As in `read_illumina_manifest`.
+
+    Returns
+    -------
+    DataFrame of bool
+        Indexed by site, one column per list.
+
+    Raises
+    ------
+    MiracleError
+        If there is no column of sites or of true/false values.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "masks.csv"
+    >>> _ = path.write_text("IlmnID,snp\\ncg1,True\\ncg2,False\\n")
+    >>> read_probe_masks(path)["snp"].tolist()
+    [True, False]
+    """
+    path = Path(path)
+    return cached_tables(path, "masks-1", ("masks",), lambda: (_parse_masks(path),), cache)[0]
+
+
+def _parse_masks(path: Path) -> pd.DataFrame:
+    """Table of masks from the file's text."""
+    data = read_bytes(path)
+    first = data[: data.find(b"\n")]
+    parse = csv.ParseOptions(delimiter="\t" if b"\t" in first else ",")
+    table = csv.read_csv(pa.BufferReader(data), parse_options=parse).to_pandas()
+    names = ("IlmnID", "Name", "Probe_ID", "probeID", "site")
+    site = next((column for column in names if column in table), None)
+    if site is None:
+        raise MiracleError(
+            f"{path.name} has no column of sites ({', '.join(names)}); its columns are "
+            f"{', '.join(table.columns[:12])}"
+        )
+    masks = table.set_index(site).rename_axis("site").select_dtypes(bool)
+    if masks.empty:
+        raise MiracleError(f"{path.name} has no column of true/false values")
+    return masks.groupby(level=0, sort=False).any() if masks.index.has_duplicates else masks
+
+
+def _read_columns(path: Path, columns: list[str]) -> list[pa.Array]:
+    """Columns of a manifest's assay section, as text."""
+    data = read_bytes(path)
+    header = re.search(rb"(?m)^(?:\xef\xbb\xbf)?\"?IlmnID\"?,.*$", data[: 1 << 16])
+    if header is None:
+        raise MiracleError(
+            f"{path.name} has no header line that starts with 'IlmnID'; expected an Illumina "
+            "manifest in CSV format"
+        )
+    line = header.group().decode("utf-8-sig").replace('"', "").strip()
+    present = line.split(",")
+    absent = [column for column in columns if column not in present]
+    if absent:
+        raise MiracleError(
+            f"{path.name} has no column {absent[0]!r}; its columns are {', '.join(present)}"
+        )
+    end = data.find(b"\n[Controls]", header.end())
+    body = memoryview(data)[header.start() : None if end < 0 else end + 1]
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(pa.py_buffer(body)),
+            convert_options=csv.ConvertOptions(
+                include_columns=columns,
+                column_types=dict.fromkeys(columns, pa.string()),
+                strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise MiracleError(f"{path.name} is not a regular CSV table: {error}") from None
+    return [table[column].combine_chunks() for column in columns]
+
+
+def _parse(columns: list[pa.Array]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs and sites from the columns site, chromosome, position, gene names, groups."""
+    site_code, sites = pd.factorize(columns[0].to_numpy(zero_copy_only=False))
+    table = pd.DataFrame(
+        {
+            "chromosome": _bare_chromosome(columns[1].to_pandas()),
+            "position": pd.to_numeric(columns[2].to_pandas(), errors="coerce").astype(float),
+            "site": site_code,
+        }
+    ).drop_duplicates("site")
+    row, gene = _split(columns[3])
+    gene_code, genes = pd.factorize(gene)
+    bits, labels = _edge_bits(row, gene_code, *_split(columns[4]), len(site_code))
+    named = (genes != "")[gene_code]
+    keys, edge = np.unique(
+        site_code[row[named]].astype(np.int64) * len(genes) + gene_code[named], return_inverse=True
     )
+    joined = np.zeros(len(keys), dtype=np.int64)
+    np.bitwise_or.at(joined, edge, bits[named])
+    distinct, which = np.unique(joined, return_inverse=True)
+    texts = [";".join(g for i, g in enumerate(labels) if bit >> i & 1) for bit in distinct]
     pairs = pd.DataFrame(
         {
-            "site": table["IlmnID"],
-            "gene": table["UCSC_RefGene_Name"].str.split(";"),
-            "group": table["UCSC_RefGene_Group"],
+            "site": sites[keys // len(genes)],
+            "gene": genes[keys % len(genes)],
+            "group": np.array(texts, dtype=object)[which],
         }
     )
-    pairs = pairs[table["UCSC_RefGene_Name"] != ""].explode("gene", ignore_index=True)
-    pairs = pairs.drop_duplicates(["site", "gene"], ignore_index=True)
-    sites = pd.DataFrame(
-        {
-            "chromosome": table["CHR"].to_numpy(),
-            "position": pd.to_numeric(table["MAPINFO"], errors="coerce").to_numpy(),
-            "reason": np.where(table["UCSC_RefGene_Name"] == "", "no gene in the annotation", ""),
-        },
-        index=pd.Index(table["IlmnID"], name="site"),
-    )
-    return ArrayAnnotation(pairs, sites)
+    has_gene = np.zeros(len(sites), dtype=bool)
+    has_gene[keys // len(genes)] = True
+    table = table.drop(columns="site").set_axis(pd.Index(sites, name="site"))
+    unmapped = table["chromosome"].isin(["", "0"])
+    table.loc[unmapped, "position"] = np.nan
+    return pairs, table.assign(reason=np.where(has_gene, "", NO_GENE))
+
+
+def _edge_bits(
+    row: np.ndarray, gene: np.ndarray, group_row: np.ndarray, group: np.ndarray, n_rows: int
+) -> tuple[np.ndarray, list[str]]:
+    """Groups of every (row, gene) entry, one bit per label."""
+    code, raw = pd.factorize(group)
+    names = [_canonical(name) for name in raw]
+    extra = sorted(set(names) - set(_ORDER) - {""})
+    labels = [*_ORDER, *extra]
+    if len(labels) > 62:
+        raise MiracleError(f"the group column holds {len(labels)} different groups; expected few")
+    bit = np.array([1 << labels.index(name) if name else 0 for name in names], dtype=np.int64)[code]
+    of_row = np.zeros(n_rows, dtype=np.int64)
+    np.bitwise_or.at(of_row, group_row, bit)
+    bits = of_row[row]
+    distinct = np.unique(row.astype(np.int64) * (gene.max(initial=0) + 1) + gene)
+    several = np.bincount(distinct // (gene.max(initial=0) + 1), minlength=n_rows) > 1
+    same = np.bincount(row, minlength=n_rows) == np.bincount(group_row, minlength=n_rows)
+    if same[several].all():  # one group per transcript; else they cannot be told apart
+        bits[several[row]] = bit[several[group_row]]
+    return bits, labels
+
+
+def _canonical(group: str) -> str:
+    """EPICv2 writes exon_1, exon_7, 5UTR, 3UTR for 1stExon, Body, 5'UTR, 3'UTR."""
+    if group.startswith("exon_"):
+        return "1stExon" if group == "exon_1" else "Body"
+    return {"5UTR": "5'UTR", "3UTR": "3'UTR"}.get(group, group)
+
+
+def _split(column: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+    """Row and text of every ';'-separated entry; an empty cell has none."""
+    rows = np.flatnonzero(pc.not_equal(column, "").to_numpy(zero_copy_only=False))
+    parts = pc.split_pattern(column.take(pa.array(rows)), ";")
+    entries = pc.list_flatten(parts).dictionary_encode()
+    texts = entries.dictionary.to_numpy(zero_copy_only=False)
+    row = rows[pc.list_parent_indices(parts).to_numpy()]
+    return row, texts[entries.indices.to_numpy()]
+
+
+def _bare_chromosome(names: pd.Series) -> pd.Series:
+    """Chromosome names as text without "chr"."""
+    return names.astype(str).str.removeprefix("chr")
+
+
+def _join_groups(texts: pd.Series) -> str:
+    """Groups of several edges as one text, in the usual order."""
+    groups = {group for text in texts for group in text.split(";") if group}
+    return ";".join([g for g in _ORDER if g in groups] + sorted(groups - set(_ORDER)))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
@@ -26,141 +27,214 @@ class Parts:
     filters: pd.DataFrame
 
 
+class _Log:
+    """What was left out, and by which filter."""
+
+    def __init__(self) -> None:
+        self._names: list[pd.DataFrame] = []
+        self._steps: list[tuple[str, str, int, int]] = []
+
+    def names(self, layer: str, names: Iterable[str], reason: object) -> None:
+        names = np.asarray(names, dtype=object)
+        self._names.append(pd.DataFrame({"name": names, "layer": layer, "reason": reason}))
+
+    def step(self, layer: str, step: str, removed: int, left: int) -> None:
+        self._steps.append((layer, step, int(removed), int(left)))
+
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        steps = pd.DataFrame(self._steps, columns=["layer", "step", "removed", "left"])
+        return pd.concat(self._names, ignore_index=True).astype(object), steps
+
+
 def build(
     site_gene: pd.DataFrame,
     gene_sets: Mapping[str, Sequence[str]],
-    universe: pd.Series,
+    sites: Iterable[str] | pd.DataFrame | None,
     min_genes: int,
     max_genes: int,
+    parents: pd.DataFrame | None,
+    n_parent_levels: int,
 ) -> Parts:
-    """Make the site-gene and gene-pathway masks of everything that is annotated.
+    """Make the masks of everything that is annotated; see `Hierarchy.from_tables`.
 
     Parameters
     ----------
-    site_gene : DataFrame
-        Columns site, gene and, optionally, group.
-    gene_sets : mapping of str to sequence of str
-    universe : Series of str
-        Indexed by site: the sites to account for and, where known, why one has no gene.
-    min_genes, max_genes : int
-        Size limits of a set, counted in genes that have a site in ``site_gene``.
+    site_gene, gene_sets, sites, min_genes, max_genes, parents, n_parent_levels
+        As in `Hierarchy.from_tables`.
 
     Returns
     -------
     Parts
     """
-    pairs = check_site_gene(site_gene)
+    pairs = _check_site_gene(site_gene)
     check_gene_sets(gene_sets)
     if not 1 <= min_genes <= max_genes:
         raise MiracleError(
             f"min_genes={min_genes} and max_genes={max_genes}: expected 1 <= min_genes <= max_genes"
         )
-    site_codes, sites = pd.factorize(pairs["site"], sort=True)
-    gene_codes, genes = pd.factorize(pairs["gene"], sort=True)
-    sites, genes = pd.Index(sites, dtype=object), pd.Index(genes, dtype=object)
+    universe = _universe(site_gene["site"] if sites is None else sites)
+    log = _Log()
+    genes, pathways, gene_pathway, fate = _connect_sets(pairs, gene_sets, min_genes, max_genes, log)
 
+    if sites is not None:
+        pairs = pairs[pairs["site"].isin(universe.index)]
+        if pairs.empty:
+            raise MiracleError(
+                f"none of the {len(universe)} sites given (such as {universe.index[0]!r}) has a "
+                f"gene in site_gene (whose sites look like {site_gene['site'].iloc[0]!r})"
+            )
+    pair_gene = genes.get_indexer(pairs["gene"])
+    reaches = (np.diff(gene_pathway.indptr) > 0)[pair_gene]
+    _log_sites(pairs, fate[pair_gene], universe, log)
+    pairs, pair_gene = pairs[reaches], pair_gene[reaches]
+    if pairs.empty:
+        raise MiracleError(
+            f"none of the {len(universe)} sites given has a gene in any of the {len(pathways)} "
+            "gene sets within the size limits"
+        )
+    site_code, site_names = pd.factorize(pairs["site"], sort=True)
+    used = np.bincount(pair_gene, minlength=len(genes)) > 0
+    site_gene_mask, groups = _edges_with_groups(
+        site_code,
+        (np.cumsum(used) - 1)[pair_gene],
+        pairs["group"].to_numpy(),
+        (len(site_names), int(used.sum())),
+    )
+    gene_pathway = gene_pathway[used]
+    kept = np.bincount(gene_pathway.indices, minlength=len(pathways)) > 0
+    if sites is not None:
+        left_out = int((np.diff(gene_pathway.indptr) > 0).sum())
+        log.step("gene", "without a given site", int((fate == "").sum()) - left_out, left_out)
+        log.step("pathway", "without a given site", int((~kept).sum()), int(kept.sum()))
+    layers = [pd.Index(site_names, dtype=object), genes[used], pathways[kept]]
+    masks = [site_gene_mask, gene_pathway[:, kept]]
+    if parents is not None:
+        names, uppers = _parent_levels(layers[2], parents, n_parent_levels)
+        layers, masks = layers + names, masks + uppers
+    return Parts(layers, masks, groups, *log.tables())
+
+
+def boolean_csr(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
+    """Boolean CSR mask with sorted indices; repeated edges count once."""
+    keys = np.unique(rows.astype(np.int64) * shape[1] + columns)
+    indptr = np.searchsorted(keys, np.arange(shape[0] + 1, dtype=np.int64) * shape[1])
+    return csr_matrix(
+        (np.ones(len(keys), dtype=bool), (keys % shape[1]).astype(np.int32), indptr), shape=shape
+    )
+
+
+def _connect_sets(
+    pairs: pd.DataFrame,
+    gene_sets: Mapping[str, Sequence[str]],
+    min_genes: int,
+    max_genes: int,
+    log: _Log,
+) -> tuple[pd.Index, pd.Index, csr_matrix, np.ndarray]:
+    """Genes with a site, sets within the limits, their mask, and why a gene has no set."""
+    genes = pd.Index(np.sort(pd.unique(pairs["gene"])), dtype=object)
     names = np.array(sorted(gene_sets), dtype=object)
-    sizes_given = np.array([len(gene_sets[name]) for name in names])
-    flat = np.concatenate([np.asarray(gene_sets[name], dtype=object) for name in names])
-    in_array = genes.get_indexer(flat)
-    of_set = np.repeat(np.arange(len(names)), sizes_given)
-    _check_symbols(genes, flat, in_array)
-    hit = in_array >= 0
-    gene_set = boolean_csr(in_array[hit], of_set[hit], (len(genes), len(names)))
-    sizes = np.asarray(gene_set.sum(axis=0)).ravel()
-    fits = (sizes >= min_genes) & (sizes <= max_genes)
+    members = np.concatenate([np.asarray(gene_sets[name], dtype=object) for name in names])
+    of_set = np.repeat(np.arange(len(names)), [len(gene_sets[name]) for name in names])
+    position = genes.get_indexer(members)
+    found = position >= 0
+    _check_symbols(genes, members, found)
+    mask = boolean_csr(position[found], of_set[found], (len(genes), len(names)))
+    sizes = np.bincount(mask.indices, minlength=len(names))
+    small, large = sizes < min_genes, sizes > max_genes
+    fits = ~small & ~large
     if not fits.any():
         raise MiracleError(
             f"none of the {len(names)} gene sets has between {min_genes} and {max_genes} genes "
             f"with a site (their sizes run from {sizes.min()} to {sizes.max()}): "
             "change min_genes or max_genes"
         )
-    reaches = np.asarray(gene_set[:, fits].sum(axis=1)).ravel() > 0
-    in_any = np.asarray(gene_set.sum(axis=1)).ravel() > 0
+    in_any, in_kept = np.diff(mask.indptr) > 0, np.diff(mask[:, fits].indptr) > 0
+    fate = np.where(in_kept, "", np.where(in_any, NO_SET_OF_SIZE, NO_SET)).astype(object)
+    no_site = np.sort(pd.unique(members[~found]))
 
-    edge = reaches[gene_codes]
-    kept_gene = np.cumsum(reaches) - 1
-    site_reaches = np.zeros(len(sites), dtype=bool)
-    site_reaches[site_codes[edge]] = True
-    kept_site = np.cumsum(site_reaches) - 1
-    mask, groups = _edges_with_groups(
-        kept_site[site_codes[edge]],
-        kept_gene[gene_codes[edge]],
-        pairs["group"].to_numpy()[edge],
-        (int(site_reaches.sum()), int(reaches.sum())),
-    )
-    site_in_any = np.zeros(len(sites), dtype=bool)
-    site_in_any[site_codes[in_any[gene_codes]]] = True
-
-    universe = universe[~universe.index.duplicated()]
-    missing = universe[~universe.index.isin(sites)]
-    lost = sites[~site_reaches]
-    off_array = pd.unique(flat[~hit])
-    unannotated = pd.concat(
-        [
-            _listing(missing.index, "site", missing.where(missing != "", NO_GENE)),
-            _listing(lost, "site", np.where(site_in_any[~site_reaches], NO_SET_OF_SIZE, NO_SET)),
-            _listing(
-                genes[~reaches],
-                "gene",
-                np.where(
-                    in_any[~reaches], "only in gene sets outside the size limits", "in no gene set"
-                ),
-            ),
-            _listing(np.sort(off_array), "gene", "no site in the annotation"),
-            _listing(
-                names[~fits],
-                "pathway",
-                np.where(
-                    sizes[~fits] < min_genes,
-                    f"fewer than {min_genes} genes with a site",
-                    f"more than {max_genes} genes with a site",
-                ),
-            ),
-        ],
-        ignore_index=True,
-    )
-    n_universe = len(sites) + len(missing)
-    filters = pd.DataFrame(
-        [
-            ("site", "sites without a gene", len(missing), len(sites)),
-            ("gene", "genes of the sets without a site", len(off_array), int(in_any.sum())),
-            ("pathway", f"fewer than {min_genes} genes", int((sizes < min_genes).sum()), 0),
-            ("pathway", f"more than {max_genes} genes", int((sizes > max_genes).sum()), 0),
-            ("gene", "genes with a site but no kept set", int((~reaches).sum()), mask.shape[1]),
-            ("site", "sites whose genes reach no kept set", len(lost), mask.shape[0]),
-        ],
-        columns=["layer", "step", "removed", "left"],
-    )
-    filters.loc[2, "left"] = len(names) - filters.loc[2, "removed"]
-    filters.loc[3, "left"] = int(fits.sum())
-    assert n_universe == mask.shape[0] + (unannotated["layer"] == "site").sum()
-    pathways = pd.Index(names[fits], name="pathway")
-    kept = gene_set[reaches][:, fits]
-    kept.sort_indices()
-    return Parts(
-        [
-            pd.Index(sites[site_reaches], name="site"),
-            pd.Index(genes[reaches], name="gene"),
-            pathways,
-        ],
-        [mask, kept],
-        groups,
-        unannotated,
-        filters,
-    )
+    log.names("gene", no_site, "no site in the annotation")
+    log.names("gene", genes[~in_any], "in no gene set")
+    log.names("gene", genes[in_any & ~in_kept], "only in gene sets outside the size limits")
+    log.names("pathway", names[small], f"fewer than {min_genes} genes with a site")
+    log.names("pathway", names[large], f"more than {max_genes} genes with a site")
+    log.step("gene", "of the sets, without a site", len(no_site), in_any.sum())
+    log.step("pathway", f"fewer than {min_genes} genes", small.sum(), (~small).sum())
+    log.step("pathway", f"more than {max_genes} genes", large.sum(), fits.sum())
+    log.step("gene", "in no gene set", (~in_any).sum(), in_any.sum())
+    log.step("gene", "only in sets of another size", (in_any & ~in_kept).sum(), in_kept.sum())
+    return genes, pd.Index(names[fits], dtype=object), mask[:, fits], fate
 
 
-def check_site_gene(site_gene: pd.DataFrame) -> pd.DataFrame:
-    """Return columns site, gene, group of the rows with a gene; refuse what cannot be read so."""
+def _log_sites(pairs: pd.DataFrame, fate: np.ndarray, universe: pd.Series, log: _Log) -> None:
+    """List the sites without a gene, and those whose genes reach no pathway."""
+    lonely = universe[~universe.index.isin(pairs["site"])].sort_index()
+    log.names("site", lonely.index, lonely.where(lonely != "", NO_GENE).to_numpy())
+    log.step("site", "without a gene", len(lonely), len(universe) - len(lonely))
+    reached = pairs["site"][fate == ""]
+    lost = pd.Index(pairs["site"][~pairs["site"].isin(reached)].unique()).sort_values()
+    other_size = lost.isin(pairs["site"][fate == NO_SET_OF_SIZE])
+    log.names("site", lost, np.where(other_size, NO_SET_OF_SIZE, NO_SET))
+    log.step("site", "whose genes reach no pathway", len(lost), reached.nunique())
+
+
+def _parent_levels(
+    pathways: pd.Index, parents: pd.DataFrame, n_levels: int
+) -> tuple[list[pd.Index], list[csr_matrix]]:
+    """Further layers upwards; a pathway without a parent stands for itself."""
+    absent = [column for column in ("child", "parent") if column not in parents]
+    if absent:
+        raise MiracleError(
+            f"the table of parents has no column {absent[0]!r}; its columns are "
+            f"{', '.join(map(str, parents.columns))}"
+        )
+    if n_levels < 1:
+        raise MiracleError(f"n_parent_levels is {n_levels}; expected at least 1")
+    check_acyclic(parents)
+    layers, masks, lower = [], [], pathways
+    for _ in range(n_levels):
+        edges = parents[parents["child"].isin(lower)]
+        roots = lower[~lower.isin(edges["child"])]
+        if len(roots) == len(lower):
+            raise MiracleError(
+                "no pathway of the hierarchy has a parent in the table of parents"
+                if not layers
+                else f"there are no parents above level {len(layers)}; lower n_parent_levels"
+            )
+        child = np.concatenate([edges["child"].to_numpy(dtype=object), roots])
+        parent = np.concatenate([edges["parent"].to_numpy(dtype=object), roots])
+        upper = pd.Index(np.sort(pd.unique(parent)), dtype=object)
+        masks.append(
+            boolean_csr(
+                lower.get_indexer(child), upper.get_indexer(parent), (len(lower), len(upper))
+            )
+        )
+        layers.append(upper)
+        lower = upper
+    return layers, masks
+
+
+def check_acyclic(parents: pd.DataFrame, where: str = "the table of parents") -> None:
+    """Refuse parent-child relations that run in a circle, naming one."""
+    graph = nx.DiGraph(list(zip(parents["child"], parents["parent"], strict=True)))
+    if not nx.is_directed_acyclic_graph(graph):
+        cycle = [child for child, _ in nx.find_cycle(graph)]
+        raise MiracleError(
+            f"{where} is cyclic: {' -> '.join(map(str, [*cycle, cycle[0]]))}; "
+            "expected every path to end at a root"
+        )
+
+
+def _check_site_gene(site_gene: pd.DataFrame) -> pd.DataFrame:
+    """Columns site, gene, group of the rows with a gene."""
     if not isinstance(site_gene, pd.DataFrame):
         raise MiracleError(
-            f"site_gene must be a DataFrame with columns site and gene, not {type(site_gene)}"
+            "site_gene must be a DataFrame with columns site and gene, not "
+            f"{type(site_gene).__name__}"
         )
     absent = [column for column in ("site", "gene") if column not in site_gene]
     if absent:
         raise MiracleError(
-            f"site_gene has no column {' and '.join(absent)}; its columns are "
+            f"site_gene has no column {absent[0]!r}; its columns are "
             f"{', '.join(map(str, site_gene.columns))}"
         )
     pairs = site_gene[["site", "gene"]].astype(object)
@@ -171,22 +245,20 @@ def check_site_gene(site_gene: pd.DataFrame) -> pd.DataFrame:
     return pairs
 
 
-def as_universe(sites: Iterable[str] | pd.DataFrame, site_gene: pd.DataFrame) -> pd.Series:
+def _universe(sites: Iterable[str] | pd.DataFrame) -> pd.Series:
     """Sites to account for, with the reason why one has no gene where that is known."""
+    reason = ""
     if isinstance(sites, pd.DataFrame):
-        reason = sites["reason"] if "reason" in sites else ""
-        return pd.Series(reason, index=pd.Index(sites.index, dtype=object), dtype=object)
-    return pd.Series("", index=pd.Index(list(sites), dtype=object), dtype=object)
-
-
-def boolean_csr(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
-    """Boolean CSR mask with sorted indices; repeated edges count once."""
-    keys = np.unique(rows.astype(np.int64) * shape[1] + columns)
-    mask = csr_matrix(
-        (np.ones(len(keys), dtype=bool), (keys // shape[1], keys % shape[1])), shape=shape
+        reason = sites.get("reason", "")
+        sites = sites.index
+    elif isinstance(sites, str):
+        raise MiracleError(f"sites must be a list of site names, not the text {sites!r}")
+    universe = pd.Series(
+        np.asarray(reason), index=pd.Index(list(sites), dtype=object), dtype=object
     )
-    mask.sort_indices()
-    return mask
+    if universe.empty:
+        raise MiracleError("the list of sites is empty")
+    return universe[~universe.index.duplicated()]
 
 
 def _edges_with_groups(
@@ -207,27 +279,18 @@ def _edges_with_groups(
     return boolean_csr(rows, columns, shape), merged
 
 
-def _listing(names: Iterable[str], layer: str, reason: object) -> pd.DataFrame:
-    """Rows of the table of what is not annotated."""
-    names = np.asarray(names, dtype=object)
-    return pd.DataFrame({"name": names, "layer": layer, "reason": np.asarray(reason, object)})
-
-
 def _check_symbols(genes: pd.Index, of_sets: np.ndarray, found: np.ndarray) -> None:
-    """Refuse symbols of which fewer match as written than match when case is ignored."""
-    exact = int((found >= 0).sum())
-    upper = pd.Index(genes.str.upper().unique())
-    ignoring_case = int((upper.get_indexer(pd.Index(of_sets).str.upper()) >= 0).sum())
-    if ignoring_case > 2 * exact:
-        example = next(
-            g for g, i in zip(of_sets, found, strict=True) if i < 0 and g.upper() in upper
-        )
-        other = next(gene for gene in genes if gene.upper() == example.upper())
+    """Refuse symbols of which more match when case is ignored than match as written."""
+    by_upper = {gene.upper(): gene for gene in genes}
+    other_case = [gene for gene in pd.unique(of_sets[~found]) if gene.upper() in by_upper]
+    n_exact = len(pd.unique(of_sets[found]))
+    if len(other_case) > n_exact:
         raise MiracleError(
-            f"gene symbols differ in case: {example!r} in the gene sets is {other!r} in site_gene; "
-            "write both as the nomenclature does (human symbols in capitals)"
+            f"gene symbols differ in case: {other_case[0]!r} of the gene sets is "
+            f"{by_upper[other_case[0].upper()]!r} in site_gene; write both as the nomenclature "
+            "does (human symbols in capitals)"
         )
-    if not exact:
+    if not n_exact:
         raise MiracleError(
             f"no gene of the gene sets (such as {of_sets[0]!r}) is among the genes of site_gene "
             f"(such as {genes[0]!r})"

@@ -1,8 +1,6 @@
 """Gene sets: reading GMT files, and telling which sets repeat or contain one another."""
 
-import gzip
-import io
-import zipfile
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +9,9 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.hierarchy.text import read_text
+
+_WEIGHT = re.compile(r",\d+(\.\d+)?$")  # names may hold a comma too ("18S rRNA, 28S rRNA")
 
 
 def read_gene_sets(path: str | Path) -> dict[str, list[str]]:
@@ -82,7 +83,7 @@ def read_gmt_lines(path: str | Path) -> list[tuple[str, str, list[str]]]:
                 f"{path.name}, line {number}: expected a set's name, a description and genes "
                 f"separated by tabs, found {line[:60]!r}"
             )
-        genes = list(dict.fromkeys(gene.partition(",")[0] for gene in rest[1:] if gene))
+        genes = list(dict.fromkeys(_WEIGHT.sub("", gene) for gene in rest[1:] if gene))
         if not genes:
             raise MiracleError(f"{path.name}, line {number}: the set {name!r} has no genes")
         if name in first_line:
@@ -95,23 +96,6 @@ def read_gmt_lines(path: str | Path) -> list[tuple[str, str, list[str]]]:
     if not sets:
         raise MiracleError(f"{path.name} holds no gene set; expected a GMT file")
     return sets
-
-
-def read_text(path: str | Path) -> str:
-    """Text of a plain, gzipped or zipped (first member) UTF-8 file, recognised by its content."""
-    path = Path(path)
-    if not path.is_file():
-        raise MiracleError(f"there is no file {path}")
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        data = gzip.decompress(data)
-    elif data[:4] == b"PK\x03\x04":
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            data = archive.read(archive.namelist()[0])
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MiracleError(f"{path.name} is not UTF-8 text (byte {error.start})") from None
 
 
 def check_gene_sets(gene_sets: Mapping[str, Sequence[str]]) -> None:

@@ -3,20 +3,23 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import atomic_path
-from miracle_lib.hierarchy.build import as_universe, build
-from miracle_lib.hierarchy.rewiring import permute_edges, random_edges
+from miracle_lib.hierarchy.build import NO_SET, NO_SET_OF_SIZE, boolean_csr, build
+from miracle_lib.hierarchy.rewiring import permute_edges, random_edges, removable_edges
 
 MAX_DENSE_EDGES = 50_000_000  # 200 MB per float32 copy of the weights
 _FORMAT, _VERSION = "miracle hierarchy", 1
+_QUANTILES = {0: "least", 0.25: "25 %", 0.5: "median", 0.75: "75 %", 0.95: "95 %", 1: "most"}
 
 
 class Hierarchy:
@@ -65,11 +68,11 @@ class Hierarchy:
     ) -> None:
         self.layers = list(layers)
         self.masks = list(masks)
-        for upper, (rows, columns) in enumerate(zip(layers[:-1], layers[1:], strict=True)):
-            if masks[upper].shape != (len(rows), len(columns)):
+        for mask, (lower, upper) in zip(masks, pairwise(layers), strict=True):
+            if mask.shape != (len(lower), len(upper)):
                 raise MiracleError(
-                    f"mask {upper} has shape {masks[upper].shape}, "
-                    f"its layers have {len(rows)} and {len(columns)} names"
+                    f"a mask has shape {mask.shape}, its layers have {len(lower)} and "
+                    f"{len(upper)} names"
                 )
         self.groups = np.full(masks[0].nnz, "", dtype=object) if groups is None else groups
         self.unannotated = _table(unannotated, ["name", "layer", "reason"])
@@ -86,6 +89,8 @@ class Hierarchy:
         sites: Iterable[str] | pd.DataFrame | None = None,
         min_genes: int = 5,
         max_genes: int = 500,
+        parents: pd.DataFrame | None = None,
+        n_parent_levels: int = 1,
     ) -> Self:
         """Connect sites to genes and genes to pathways.
 
@@ -103,6 +108,11 @@ class Hierarchy:
         min_genes, max_genes : int
             Gene sets of another size are left out. A set's size is the number of its genes that
             have a site in ``site_gene``, whatever ``sites`` keeps of them.
+        parents : DataFrame, optional
+            Columns ``child`` and ``parent``, names of pathways: adds layers above the pathways
+            (see `read_go`, `read_reactome`). A pathway without a parent stands for itself there.
+        n_parent_levels : int, default 1
+            Number of layers to add if ``parents`` is given.
 
         Returns
         -------
@@ -114,16 +124,14 @@ class Hierarchy:
             Columns missing, an empty set, no gene in common, symbols that differ in case, no set
             within the limits, or none of ``sites`` annotated.
         """
-        universe = as_universe(sites if sites is not None else site_gene.get("site", []), site_gene)
-        parts = build(site_gene, gene_sets, universe, min_genes, max_genes)
-        made = cls(
+        parts = build(site_gene, gene_sets, sites, min_genes, max_genes, parents, n_parent_levels)
+        return cls(
             parts.layers,
             parts.masks,
             groups=parts.groups,
             unannotated=parts.unannotated,
             filters=parts.filters,
         )
-        return made if sites is None else made.restrict(universe.index)
 
     @property
     def sites(self) -> pd.Index:
@@ -151,6 +159,17 @@ class Hierarchy:
         return self.masks[1]
 
     @property
+    def layer_names(self) -> list[str]:
+        """Kind of node of every layer: "site", "gene", "pathway", "parent", "parent 2" ..."""
+        upper = ["parent"] + [f"parent {i}" for i in range(2, len(self.layers) - 2)]
+        return ["site", "gene", "pathway", *upper][: len(self.layers)]
+
+    @property
+    def level_names(self) -> list[str]:
+        """Name of every mask: "site-gene", "gene-pathway", "pathway-parent" ..."""
+        return [f"{lower}-{upper}" for lower, upper in pairwise(self.layer_names)]
+
+    @property
     def hash(self) -> str:
         """SHA-256 of all names and edges: equal for equal graphs, whatever made them."""
         if self._hash is None:
@@ -174,10 +193,8 @@ class Hierarchy:
 
     def __repr__(self) -> str:
         edges = " + ".join(f"{mask.nnz:,}" for mask in self.masks)
-        names = ["sites", "genes", "pathways"] + ["parents"] * (len(self.layers) - 3)
-        counts = ", ".join(
-            f"{len(layer):,} {name}" for layer, name in zip(self.layers, names, strict=True)
-        )
+        named = zip(self.layer_names, self.layers, strict=True)
+        counts = ", ".join(f"{len(names):,} {kind}s" for kind, names in named)
         return f"Hierarchy({counts}; {edges} edges)"
 
     def restrict(self, sites: Iterable[str]) -> Self:
@@ -279,6 +296,200 @@ class Hierarchy:
         dense = [csr_matrix(np.ones(mask.shape, dtype=bool)) for mask in self.masks]
         return self._rewired(dense, "fully connected")
 
+    def hold_out(
+        self, share: float, seed: int = 0, *, level: str = "gene-pathway"
+    ) -> tuple[Self, pd.DataFrame]:
+        """Take away some edges, to ask whether training would find them again.
+
+        Parameters
+        ----------
+        share : float
+            Share of the edges of the level, between 0 and 1.
+        seed : int
+        level : {"gene-pathway", "site-gene"} or a further level of `level_names`
+            Where edges are taken away.
+
+        Returns
+        -------
+        hierarchy : Hierarchy
+            Same names; every node keeps at least one edge.
+        edges : DataFrame
+            The edges held out: ``child`` and ``parent``, sorted.
+
+        Raises
+        ------
+        MiracleError
+            If the level does not exist, or so many edges cannot go without emptying a node.
+        """
+        if level not in self.level_names:
+            raise MiracleError(
+                f"there is no level {level!r}; there are {', '.join(self.level_names)}"
+            )
+        if not 0 < share < 1:
+            raise MiracleError(f"share is {share}; expected a number between 0 and 1")
+        i = self.level_names.index(level)
+        mask = self.masks[i]
+        free = removable_edges(mask, np.random.default_rng(seed))
+        n_out = round(share * mask.nnz)
+        if n_out > len(free):
+            raise MiracleError(
+                f"{n_out} of the {mask.nnz} {level} edges cannot be held out: all but {len(free)} "
+                "are needed to leave every node an edge"
+            )
+        out = np.zeros(mask.nnz, dtype=bool)
+        out[free[:n_out]] = True
+        rows = np.repeat(np.arange(mask.shape[0]), np.diff(mask.indptr))
+        kept = boolean_csr(rows[~out], mask.indices[~out], mask.shape)
+        edges = pd.DataFrame(
+            {"child": self.layers[i][rows[out]], "parent": self.layers[i + 1][mask.indices[out]]}
+        )
+        rest = type(self)(
+            self.layers,
+            [*self.masks[:i], kept, *self.masks[i + 1 :]],
+            groups=self.groups[~out] if i == 0 else self.groups,
+            unannotated=self.unannotated,
+            filters=self.filters,
+            sources=self.sources,
+        )
+        return rest, edges
+
+    def members(self, pathway: str) -> pd.DataFrame:
+        """List the genes and sites of one pathway.
+
+        Parameters
+        ----------
+        pathway : str
+
+        Returns
+        -------
+        DataFrame
+            One row per site-gene pair, sorted by gene and site: ``gene``, ``site``, ``group``.
+
+        Raises
+        ------
+        MiracleError
+            If there is no such pathway.
+        """
+        if pathway not in self.pathways:
+            raise MiracleError(f"there is no pathway {pathway!r} among the {len(self.pathways)}")
+        column = self.gene_pathway[:, [self.pathways.get_loc(pathway)]]
+        inside = np.diff(column.indptr) > 0
+        edges = np.flatnonzero(inside[self.site_gene.indices])
+        rows = np.repeat(np.arange(len(self.sites)), np.diff(self.site_gene.indptr))
+        table = pd.DataFrame(
+            {
+                "gene": self.genes[self.site_gene.indices[edges]],
+                "site": self.sites[rows[edges]],
+                "group": self.groups[edges],
+            }
+        )
+        return table.sort_values(["gene", "site"], ignore_index=True)
+
+    def gene_sets(self) -> dict[str, list[str]]:
+        """Genes of every pathway, as far as they are in the hierarchy.
+
+        Returns
+        -------
+        dict of str to list of str
+        """
+        columns = self.gene_pathway.tocsc()
+        ends = zip(columns.indptr[:-1], columns.indptr[1:], strict=True)
+        return {
+            name: self.genes[np.sort(columns.indices[start:end])].tolist()
+            for name, (start, end) in zip(self.pathways, ends, strict=True)
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """All edges as one tidy table.
+
+        Returns
+        -------
+        DataFrame
+            One row per edge: ``child``, ``parent``, ``level`` (see `level_names`), ``source`` and
+            ``group`` (RefGene groups of a site-gene edge, else empty).
+        """
+        tables = []
+        for i, mask in enumerate(self.masks):
+            rows = np.repeat(np.arange(mask.shape[0]), np.diff(mask.indptr))
+            tables.append(
+                pd.DataFrame(
+                    {
+                        "child": self.layers[i][rows],
+                        "parent": self.layers[i + 1][mask.indices],
+                        "level": self.level_names[i],
+                        "source": self.sources[i],
+                        "group": self.groups if i == 0 else "",
+                    }
+                )
+            )
+        return pd.concat(tables, ignore_index=True)
+
+    def to_networkx(self) -> nx.DiGraph:
+        """Return the graph with edges from child to parent.
+
+        Returns
+        -------
+        networkx.DiGraph
+            Nodes are pairs (layer, name), because a gene and a pathway may share a name; node
+            attributes ``layer`` and ``name``, edge attributes ``level``, ``source``, ``group``.
+        """
+        graph = nx.DiGraph()
+        for kind, names in zip(self.layer_names, self.layers, strict=True):
+            graph.add_nodes_from(((kind, name), {"layer": kind, "name": name}) for name in names)
+        kinds = dict(zip(self.level_names, pairwise(self.layer_names), strict=True))
+        for row in self.to_frame().itertuples(index=False):
+            lower, upper = kinds[row.level]
+            attributes = {"level": row.level, "source": row.source, "group": row.group}
+            graph.add_edge((lower, row.child), (upper, row.parent), **attributes)
+        return graph
+
+    def degrees(self) -> dict[str, pd.Series]:
+        """Count the edges of every node.
+
+        Returns
+        -------
+        dict of str to Series
+            "genes per site", "sites per gene", "pathways per gene", "genes per pathway" (and so
+            on for further levels), each indexed by the node's name.
+        """
+        found = {}
+        for i, mask in enumerate(self.masks):
+            lower, upper = self.layer_names[i : i + 2]
+            up = np.diff(mask.indptr)
+            down = np.bincount(mask.indices, minlength=mask.shape[1])
+            found[f"{upper}s per {lower}"] = pd.Series(up, index=self.layers[i])
+            found[f"{lower}s per {upper}"] = pd.Series(down, index=self.layers[i + 1])
+        return found
+
+    def describe(self) -> pd.DataFrame:
+        """Summarise coverage, degrees and what each filter removed.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``part`` ("coverage", "size", "degree" or "filter"), ``what`` and ``value``.
+        """
+        listed = self.unannotated[self.unannotated["layer"] == "site"]
+        n_gene = int(listed["reason"].isin([NO_SET, NO_SET_OF_SIZE]).sum()) + len(self.sites)
+        n_given = len(self.sites) + len(listed)
+        rows: list[tuple[str, str, float]] = [
+            ("coverage", "sites given", n_given),
+            ("coverage", "sites with a gene", n_gene),
+            ("coverage", "share of sites with a gene", n_gene / n_given),
+            ("coverage", "sites that reach a pathway", len(self.sites)),
+            ("coverage", "share of sites that reach a pathway", len(self.sites) / n_given),
+        ]
+        for kind, names in zip(self.layer_names, self.layers, strict=True):
+            rows.append(("size", f"{kind}s", len(names)))
+        for level, mask in zip(self.level_names, self.masks, strict=True):
+            rows.append(("size", f"{level} edges", mask.nnz))
+        for what, degree in self.degrees().items():
+            for share, value in degree.quantile([0, 0.25, 0.5, 0.75, 0.95, 1]).items():
+                rows.append(("degree", f"{what}, {_QUANTILES[share]}", value))
+        for step in self.filters.itertuples(index=False):
+            rows.append(("filter", f"{step.layer}s {step.step}", step.removed))
+        return pd.DataFrame(rows, columns=["part", "what", "value"])
+
     def _rewired(self, masks: list[csr_matrix], source: str) -> Self:
         """Same names under other masks; edge groups no longer apply."""
         return type(self)(
@@ -343,17 +554,12 @@ class Hierarchy:
                 f"{path.name} is {name!r} version {version}; this program reads {_FORMAT!r} up to "
                 f"version {_VERSION}"
             )
-        layer_names = ["site", "gene", "pathway"] + ["parent"] * (n_layers - 3)
-        layers = [
-            pd.Index(_unpack(arrays[f"names{i}"]), dtype=object, name=layer_names[i])
-            for i in range(n_layers)
-        ]
+        layers = [pd.Index(_unpack(arrays[f"names{i}"]), dtype=object) for i in range(n_layers)]
         masks = []
-        for i, shape in enumerate((len(a), len(b)) for a, b in zip(layers, layers[1:])):  # noqa: B905
-            indices = arrays[f"indices{i}"]
-            masks.append(
-                csr_matrix((np.ones(len(indices), bool), indices, arrays[f"indptr{i}"]), shape)
-            )
+        for i, (lower, upper) in enumerate(pairwise(layers)):
+            indptr, indices = arrays[f"indptr{i}"], arrays[f"indices{i}"]
+            edges = (np.ones(len(indices), dtype=bool), indices, indptr)
+            masks.append(csr_matrix(edges, shape=(len(lower), len(upper))))
         return cls(
             layers,
             masks,
