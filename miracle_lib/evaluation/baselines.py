@@ -57,9 +57,9 @@ def _svm(kernel: str) -> Callable[..., SVC]:
     return make
 
 
-def _forest(max_features: Any) -> RandomForestClassifier:
+def _forest(min_samples_leaf: int) -> RandomForestClassifier:
     """Random forest of 200 trees."""
-    return RandomForestClassifier(200, max_features=max_features, random_state=0)
+    return RandomForestClassifier(200, min_samples_leaf=min_samples_leaf, random_state=0)
 
 
 def _boosting(max_depth: int, learning_rate: float) -> GradientBoostingClassifier:
@@ -108,7 +108,7 @@ BASELINES: dict[str, Recipe] = {
     "elastic_net": Recipe(_elastic_net, {"C": [0.01, 0.03, 0.1, 0.3], "l1_ratio": [0.5]}),
     "linear_svm": Recipe(_svm("linear"), {"C": [1e-4, 1e-3, 1e-2, 1e-1]}, RowSpace),
     "rbf_svm": Recipe(_svm("rbf"), {"C": [0.1, 1.0, 10.0]}),
-    "random_forest": Recipe(_forest, {"max_features": ["sqrt", 0.1]}),
+    "random_forest": Recipe(_forest, {"min_samples_leaf": [1, 5]}),
     "gradient_boosting": Recipe(_boosting, {"max_depth": [1, 3], "learning_rate": [0.05, 0.1]}),
     "knn": Recipe(_neighbours, {"n_neighbors": [3, 5, 11, 21]}, RowSpace),
     "naive_bayes": Recipe(_naive_bayes, {"var_smoothing": [1e-9, 1e-2, 1.0]}),
@@ -279,7 +279,7 @@ class PerTaskBaseline(ClassifierMixin, BaseEstimator):
             return []
         kind = StratifiedKFold if groups is None else StratifiedGroupKFold
         splitter = kind(n_inner, shuffle=True, random_state=self.random_state)
-        folds = splitter.split(y, y, units)
+        folds = splitter.split(y, y, groups)
         return [(train, test) for train, test in folds if len(set(y[train]) & set(y[test])) == 2]
 
 

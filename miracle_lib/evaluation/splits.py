@@ -93,6 +93,6 @@ def make_folds(
         with warnings.catch_warnings():
             # Rare patterns over several tasks cannot be in every fold; each task was checked above.
             warnings.simplefilter("ignore", UserWarning)
-            parts = list(splitter.split(np.zeros(len(Y)), pattern, units))
+            parts = list(splitter.split(pattern, pattern, groups))
         for fold, (train, test) in enumerate(parts):
             yield Fold(repeat, fold, train, test)
