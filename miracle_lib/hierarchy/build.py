@@ -73,9 +73,7 @@ def build(
             f"min_genes={min_genes} and max_genes={max_genes}: expected 1 <= min_genes <= max_genes"
         )
     universe = _universe(site_gene["site"] if sites is None else sites)
-    log = _Log()
-    genes, pathways, gene_pathway, fate = _connect_sets(pairs, gene_sets, min_genes, max_genes, log)
-
+    on_array = pd.Index(pairs["gene"].unique())
     if sites is not None:
         pairs = pairs[pairs["site"].isin(universe.index)]
         if pairs.empty:
@@ -83,33 +81,25 @@ def build(
                 f"none of the {len(universe)} sites given (such as {universe.index[0]!r}) has a "
                 f"gene in site_gene (whose sites look like {site_gene['site'].iloc[0]!r})"
             )
-    pair_gene = genes.get_indexer(pairs["gene"])
-    reaches = (np.diff(gene_pathway.indptr) > 0)[pair_gene]
-    _log_sites(pairs, fate[pair_gene], universe, log)
-    pairs, pair_gene = pairs[reaches], pair_gene[reaches]
-    if pairs.empty:
-        raise MiracleError(
-            f"none of the {len(universe)} sites given has a gene in any of the {len(pathways)} "
-            "gene sets within the size limits"
-        )
+    log = _Log()
+    genes, pathways, gene_pathway, fate = _connect_sets(
+        pairs, on_array, gene_sets, min_genes, max_genes, log
+    )
+    _log_sites(pairs, fate[genes.get_indexer(pairs["gene"])], universe, log)
+    reached = fate == ""
+    genes, gene_pathway = genes[reached], gene_pathway[reached]
+    pairs = pairs[pairs["gene"].isin(genes)]
     site_code, site_names = pd.factorize(pairs["site"], sort=True)
-    used = np.bincount(pair_gene, minlength=len(genes)) > 0
     site_gene_mask, groups = _edges_with_groups(
         site_code,
-        (np.cumsum(used) - 1)[pair_gene],
+        genes.get_indexer(pairs["gene"]),
         pairs["group"].to_numpy(),
-        (len(site_names), int(used.sum())),
+        (len(site_names), len(genes)),
     )
-    gene_pathway = gene_pathway[used]
-    kept = np.bincount(gene_pathway.indices, minlength=len(pathways)) > 0
-    if sites is not None:
-        left_out = int((np.diff(gene_pathway.indptr) > 0).sum())
-        log.step("gene", "without a given site", int((fate == "").sum()) - left_out, left_out)
-        log.step("pathway", "without a given site", int((~kept).sum()), int(kept.sum()))
-    layers = [pd.Index(site_names, dtype=object), genes[used], pathways[kept]]
-    masks = [site_gene_mask, gene_pathway[:, kept]]
+    layers = [pd.Index(site_names, dtype=object), genes, pathways]
+    masks = [site_gene_mask, gene_pathway]
     if parents is not None:
-        names, uppers = _parent_levels(layers[2], parents, n_parent_levels)
+        names, uppers = _parent_levels(pathways, parents, n_parent_levels)
         layers, masks = layers + names, masks + uppers
     return Parts(layers, masks, groups, *log.tables())
 
@@ -125,19 +115,20 @@ def boolean_csr(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -
 
 def _connect_sets(
     pairs: pd.DataFrame,
+    on_array: pd.Index,
     gene_sets: Mapping[str, Sequence[str]],
     min_genes: int,
     max_genes: int,
     log: _Log,
 ) -> tuple[pd.Index, pd.Index, csr_matrix, np.ndarray]:
     """Genes with a site, sets within the limits, their mask, and why a gene has no set."""
-    genes = pd.Index(np.sort(pd.unique(pairs["gene"])), dtype=object)
     names = np.array(sorted(gene_sets), dtype=object)
     members = np.concatenate([np.asarray(gene_sets[name], dtype=object) for name in names])
     of_set = np.repeat(np.arange(len(names)), [len(gene_sets[name]) for name in names])
+    _check_symbols(on_array, members)
+    genes = pd.Index(np.sort(pairs["gene"].unique()), dtype=object)
     position = genes.get_indexer(members)
     found = position >= 0
-    _check_symbols(genes, members, found)
     mask = boolean_csr(position[found], of_set[found], (len(genes), len(names)))
     sizes = np.bincount(mask.indices, minlength=len(names))
     small, large = sizes < min_genes, sizes > max_genes
@@ -150,16 +141,17 @@ def _connect_sets(
         )
     in_any, in_kept = np.diff(mask.indptr) > 0, np.diff(mask[:, fits].indptr) > 0
     fate = np.where(in_kept, "", np.where(in_any, NO_SET_OF_SIZE, NO_SET)).astype(object)
-    no_site = np.sort(pd.unique(members[~found]))
+    no_site = pd.Index(members[~found]).unique().sort_values()
+    elsewhere = no_site.isin(on_array)
 
-    log.names("gene", no_site, "no site in the annotation")
+    log.names("gene", no_site, np.where(elsewhere, "no site among those given", "not on the array"))
     log.names("gene", genes[~in_any], "in no gene set")
     log.names("gene", genes[in_any & ~in_kept], "only in gene sets outside the size limits")
     log.names("pathway", names[small], f"fewer than {min_genes} genes with a site")
     log.names("pathway", names[large], f"more than {max_genes} genes with a site")
     log.step("gene", "of the sets, without a site", len(no_site), in_any.sum())
-    log.step("pathway", f"fewer than {min_genes} genes", small.sum(), (~small).sum())
-    log.step("pathway", f"more than {max_genes} genes", large.sum(), fits.sum())
+    log.step("pathway", f"with fewer than {min_genes} genes", small.sum(), (~small).sum())
+    log.step("pathway", f"with more than {max_genes} genes", large.sum(), fits.sum())
     log.step("gene", "in no gene set", (~in_any).sum(), in_any.sum())
     log.step("gene", "only in sets of another size", (in_any & ~in_kept).sum(), in_kept.sum())
     return genes, pd.Index(names[fits], dtype=object), mask[:, fits], fate
@@ -279,18 +271,19 @@ def _edges_with_groups(
     return boolean_csr(rows, columns, shape), merged
 
 
-def _check_symbols(genes: pd.Index, of_sets: np.ndarray, found: np.ndarray) -> None:
+def _check_symbols(genes: pd.Index, members: np.ndarray) -> None:
     """Refuse symbols of which more match when case is ignored than match as written."""
+    of_sets = pd.Index(members).unique()
+    exact = of_sets.isin(genes)
     by_upper = {gene.upper(): gene for gene in genes}
-    other_case = [gene for gene in pd.unique(of_sets[~found]) if gene.upper() in by_upper]
-    n_exact = len(pd.unique(of_sets[found]))
-    if len(other_case) > n_exact:
+    other_case = [gene for gene in of_sets[~exact] if gene.upper() in by_upper]
+    if len(other_case) > exact.sum():
         raise MiracleError(
             f"gene symbols differ in case: {other_case[0]!r} of the gene sets is "
             f"{by_upper[other_case[0].upper()]!r} in site_gene; write both as the nomenclature "
             "does (human symbols in capitals)"
         )
-    if not n_exact:
+    if not exact.any():
         raise MiracleError(
             f"no gene of the gene sets (such as {of_sets[0]!r}) is among the genes of site_gene "
             f"(such as {genes[0]!r})"

@@ -107,7 +107,7 @@ class Hierarchy:
             `ArrayAnnotation.sites` does). Default: all sites of ``site_gene``.
         min_genes, max_genes : int
             Gene sets of another size are left out. A set's size is the number of its genes that
-            have a site in ``site_gene``, whatever ``sites`` keeps of them.
+            have a site (one of ``sites``, if given).
         parents : DataFrame, optional
             Columns ``child`` and ``parent``, names of pathways: adds layers above the pathways
             (see `read_go`, `read_reactome`). A pathway without a parent stands for itself there.
@@ -197,13 +197,15 @@ class Hierarchy:
         counts = ", ".join(f"{len(names):,} {kind}s" for kind, names in named)
         return f"Hierarchy({counts}; {edges} edges)"
 
-    def restrict(self, sites: Iterable[str]) -> Self:
+    def restrict(self, sites: Iterable[str], *, min_genes: int = 1) -> Self:
         """Keep these sites, and the genes and pathways they still reach.
 
         Parameters
         ----------
         sites : iterable of str
             Names not in the hierarchy are listed in `unannotated`; repeats count once.
+        min_genes : int, default 1
+            Pathways left with fewer genes go too, and what reached only them.
 
         Returns
         -------
@@ -221,29 +223,55 @@ class Hierarchy:
                 f"none of the {len(wanted)} sites (such as {', '.join(map(repr, wanted[:2]))}) is "
                 f"among the {len(self.sites)} sites of the hierarchy (such as {self.sites[0]!r})"
             )
-        edges = np.repeat(keep, np.diff(self.site_gene.indptr))
-        layers, masks, alive = [self.sites[keep]], [], keep
-        for mask, names in zip(self.masks, self.layers[1:], strict=True):
-            mask = mask[alive]
-            alive = np.bincount(mask.indices, minlength=mask.shape[1]) > 0
-            masks.append(mask[:, alive])
-            layers.append(names[alive])
+        alive = self._alive(keep, min_genes)
+        if not alive[0].any():
+            raise MiracleError(
+                f"no pathway has {min_genes} genes among those of the {int(keep.sum())} sites"
+            )
+        masks = [
+            mask[lower][:, upper]
+            for mask, (lower, upper) in zip(self.masks, pairwise(alive), strict=True)
+        ]
+        edges = (
+            np.repeat(alive[0], np.diff(self.site_gene.indptr)) & alive[1][self.site_gene.indices]
+        )
         listed = self.unannotated
         listed = listed[(listed["layer"] != "site") | listed["name"].isin(wanted)]
         unknown = wanted[~wanted.isin(self.sites) & ~wanted.isin(listed["name"])]
-        new = pd.DataFrame({"name": unknown, "layer": "site", "reason": "not in this hierarchy"})
-        step = pd.DataFrame(
-            [("site", "restricted to the given sites", int((~keep).sum()), int(keep.sum()))],
-            columns=self.filters.columns,
-        )
+        lost = self.sites[keep & ~alive[0]]
+        unannotated = [
+            listed,
+            pd.DataFrame({"name": unknown, "layer": "site", "reason": "not in this hierarchy"}),
+            pd.DataFrame({"name": lost, "layer": "site", "reason": NO_SET_OF_SIZE}),
+        ]
+        steps = [
+            (kind, "left out by restriction to given sites", int((~left).sum()), int(left.sum()))
+            for kind, left in zip(self.layer_names, alive, strict=True)
+        ]
         return type(self)(
-            layers,
+            [names[left] for names, left in zip(self.layers, alive, strict=True)],
             masks,
             groups=self.groups[edges],
-            unannotated=pd.concat([listed, new], ignore_index=True),
-            filters=pd.concat([self.filters, step], ignore_index=True),
+            unannotated=pd.concat([table for table in unannotated if len(table)] or [listed]),
+            filters=pd.concat(
+                [self.filters, pd.DataFrame(steps, columns=self.filters.columns)]
+                if len(self.filters)
+                else [pd.DataFrame(steps, columns=self.filters.columns)]
+            ),
             sources=self.sources,
         )
+
+    def _alive(self, sites: np.ndarray, min_genes: int) -> list[np.ndarray]:
+        """Per layer, which nodes remain when only some sites are kept."""
+        genes = _reached(self.site_gene, sites)
+        sizes = np.bincount(self.gene_pathway[genes].indices, minlength=self.gene_pathway.shape[1])
+        pathways = sizes >= min_genes
+        genes = genes & (self.gene_pathway @ pathways.astype(np.int32) > 0)
+        sites = sites & (self.site_gene @ genes.astype(np.int32) > 0)
+        alive = [sites, genes, pathways]
+        for mask in self.masks[2:]:
+            alive.append(_reached(mask, alive[-1]))
+        return alive
 
     def permuted(self, seed: int = 0) -> Self:
         """Shuffle the edges of every mask; every node keeps its degrees.
@@ -568,6 +596,11 @@ class Hierarchy:
             filters=_from_columns(arrays["filters"], ["layer", "step", "removed", "left"]),
             sources=_unpack(arrays["sources"]),
         )
+
+
+def _reached(mask: csr_matrix, rows: np.ndarray) -> np.ndarray:
+    """Columns with an edge from one of the rows."""
+    return np.bincount(mask[rows].indices, minlength=mask.shape[1]) > 0
 
 
 def _table(table: pd.DataFrame | None, columns: list[str]) -> pd.DataFrame:
