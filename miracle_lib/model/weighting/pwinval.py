@@ -18,7 +18,7 @@ class PWInVal(Weighting):
 
     References
     ----------
-    Xu et al. 2023, MIRACLE, arXiv 2306.13866.
+    MIRACLE, 2023, arXiv 2306.13866.
     """
 
     def raw(self, signals: Signals) -> Tensor:
