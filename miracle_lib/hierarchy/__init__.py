@@ -7,15 +7,19 @@ from miracle_lib.hierarchy.array import (
 )
 from miracle_lib.hierarchy.gene_sets import read_gene_sets, redundant_sets
 from miracle_lib.hierarchy.graph import Hierarchy
+from miracle_lib.hierarchy.ontology import PathwayTree, read_go, read_reactome
 from miracle_lib.hierarchy.symbols import SymbolTable, read_hgnc
 
 __all__ = [
     "ArrayAnnotation",
     "Hierarchy",
+    "PathwayTree",
     "SymbolTable",
     "read_gene_sets",
+    "read_go",
     "read_hgnc",
     "read_illumina_manifest",
     "read_probe_masks",
+    "read_reactome",
     "redundant_sets",
 ]

@@ -142,9 +142,7 @@ def _connect_sets(
     in_any, in_kept = np.diff(mask.indptr) > 0, np.diff(mask[:, fits].indptr) > 0
     fate = np.where(in_kept, "", np.where(in_any, NO_SET_OF_SIZE, NO_SET)).astype(object)
     no_site = pd.Index(members[~found]).unique().sort_values()
-    elsewhere = no_site.isin(on_array)
-
-    log.names("gene", no_site, np.where(elsewhere, "no site among those given", "not on the array"))
+    log.names("gene", no_site, _why_no_site(no_site, on_array))
     log.names("gene", genes[~in_any], "in no gene set")
     log.names("gene", genes[in_any & ~in_kept], "only in gene sets outside the size limits")
     log.names("pathway", names[small], f"fewer than {min_genes} genes with a site")
@@ -155,6 +153,13 @@ def _connect_sets(
     log.step("gene", "in no gene set", (~in_any).sum(), in_any.sum())
     log.step("gene", "only in sets of another size", (in_any & ~in_kept).sum(), in_kept.sum())
     return genes, pd.Index(names[fits], dtype=object), mask[:, fits], fate
+
+
+def _why_no_site(genes: pd.Index, on_array: pd.Index) -> np.ndarray:
+    """Why genes of the sets have no site."""
+    other_case = genes.str.upper().isin(on_array.str.upper())
+    reason = np.where(other_case, "on the array in other letters", "not on the array")
+    return np.where(genes.isin(on_array), "no site among those given", reason)
 
 
 def _log_sites(pairs: pd.DataFrame, fate: np.ndarray, universe: pd.Series, log: _Log) -> None:

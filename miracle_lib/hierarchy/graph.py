@@ -19,6 +19,7 @@ from miracle_lib.hierarchy.rewiring import permute_edges, random_edges, removabl
 
 MAX_DENSE_EDGES = 50_000_000  # 200 MB per float32 copy of the weights
 _FORMAT, _VERSION = "miracle hierarchy", 1
+_LISTED, _STEP = ["name", "layer", "reason"], ["layer", "step", "removed", "left"]
 _QUANTILES = {0: "least", 0.25: "25 %", 0.5: "median", 0.75: "75 %", 0.95: "95 %", 1: "most"}
 
 
@@ -75,8 +76,8 @@ class Hierarchy:
                     f"{len(upper)} names"
                 )
         self.groups = np.full(masks[0].nnz, "", dtype=object) if groups is None else groups
-        self.unannotated = _table(unannotated, ["name", "layer", "reason"])
-        self.filters = _table(filters, ["layer", "step", "removed", "left"])
+        self.unannotated = pd.DataFrame(columns=_LISTED) if unannotated is None else unannotated
+        self.filters = pd.DataFrame(columns=_STEP) if filters is None else filters
         self.sources = list(sources or ["site_gene", "gene_sets"] + ["parents"] * (len(masks) - 2))
         self._hash: str | None = None
 
@@ -194,7 +195,7 @@ class Hierarchy:
     def __repr__(self) -> str:
         edges = " + ".join(f"{mask.nnz:,}" for mask in self.masks)
         named = zip(self.layer_names, self.layers, strict=True)
-        counts = ", ".join(f"{len(names):,} {kind}s" for kind, names in named)
+        counts = ", ".join(f"{len(names):,} {kind.split()[0]}s" for kind, names in named)
         return f"Hierarchy({counts}; {edges} edges)"
 
     def restrict(self, sites: Iterable[str], *, min_genes: int = 1) -> Self:
@@ -252,12 +253,8 @@ class Hierarchy:
             [names[left] for names, left in zip(self.layers, alive, strict=True)],
             masks,
             groups=self.groups[edges],
-            unannotated=pd.concat([table for table in unannotated if len(table)] or [listed]),
-            filters=pd.concat(
-                [self.filters, pd.DataFrame(steps, columns=self.filters.columns)]
-                if len(self.filters)
-                else [pd.DataFrame(steps, columns=self.filters.columns)]
-            ),
+            unannotated=_stack(unannotated),
+            filters=_stack([self.filters, pd.DataFrame(steps, columns=_STEP)]),
             sources=self.sources,
         )
 
@@ -592,8 +589,8 @@ class Hierarchy:
             layers,
             masks,
             groups=np.array(_unpack(arrays["groups"]), dtype=object),
-            unannotated=_from_columns(arrays["unannotated"], ["name", "layer", "reason"]),
-            filters=_from_columns(arrays["filters"], ["layer", "step", "removed", "left"]),
+            unannotated=_from_columns(arrays["unannotated"], _LISTED),
+            filters=_from_columns(arrays["filters"], _STEP),
             sources=_unpack(arrays["sources"]),
         )
 
@@ -603,9 +600,9 @@ def _reached(mask: csr_matrix, rows: np.ndarray) -> np.ndarray:
     return np.bincount(mask[rows].indices, minlength=mask.shape[1]) > 0
 
 
-def _table(table: pd.DataFrame | None, columns: list[str]) -> pd.DataFrame:
-    """The table, or an empty one of these columns."""
-    return pd.DataFrame(columns=columns) if table is None else table.reset_index(drop=True)
+def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables one below the other; empty ones would change the types."""
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def _from_columns(packed: np.ndarray, columns: list[str]) -> pd.DataFrame:
