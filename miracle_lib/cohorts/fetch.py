@@ -1,18 +1,259 @@
-"""Files from the network or from a mirror."""
+"""Files from the network, resumed and checked, or from a mirror."""
 
+import errno
+import json
+import logging
 import os
+import shutil
+import time
+from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import pandas as pd
+import pooch
+import requests
+from tqdm import tqdm
+
+from miracle_lib.cohorts.manifest import base_name, is_remote, load_manifest
 from miracle_lib.errors import MiracleError
+from miracle_lib.files import sha256, write_json
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS = 5  # in a row without a single new byte
+_PAUSE = 2.0  # seconds, times the number of failures
+_TIMEOUT = 30  # seconds without an answer
 
 
-def fetch_file(url: str, mirror: str | Path | None = None) -> Path:
-    """Path of a file, fetched from ``url`` or found by its base name in ``mirror``."""
+def cache_folder() -> Path:
+    """Folder of downloaded files: ``MIRACLE_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get("MIRACLE_CACHE") or pooch.os_cache("miracle"))
+
+
+def fetch_file(
+    url: str,
+    mirror: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    checksum: str | None = None,
+) -> Path:
+    """Return the path of a file, downloaded once and checked every time.
+
+    A download that breaks off continues where it stopped, in this call or in the next. The
+    checksum found at the first download is kept in ``checksums.json`` in the cache and enforced
+    from then on.
+
+    Parameters
+    ----------
+    url : str
+        http(s) address, or path of a local file.
+    mirror : str or Path, optional
+        Folder or http(s) address where the file is looked up by its base name instead; default:
+        the environment variable ``MIRACLE_MIRROR``. Files of a folder are read in place.
+    cache : str or Path, optional
+        Default: `cache_folder`.
+    checksum : str, optional
+        SHA-256 that the file must have.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MiracleError
+        The file is not there, is a web page, has another checksum, the connection fails for good,
+        or the disk is full. Nothing half-written is left under the file's name.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.txt").write_text("content")
+    >>> fetch_file("https://example.org/data/a.txt", mirror=folder).name
+    'a.txt'
+    """
     mirror = mirror or os.environ.get("MIRACLE_MIRROR")
-    name = url.rstrip("/").rsplit("/", 1)[-1]
-    if mirror:
-        path = Path(mirror) / name
-        if path.is_file():
-            return path
-        raise MiracleError(f"{name} is not in the mirror {mirror}.")
-    raise MiracleError(f"{name} is not there.")
+    name = base_name(url)
+    if is_remote(url) and mirror:
+        url = f"{str(mirror).rstrip('/')}/{name}"
+    if not is_remote(url):
+        path = Path(url)
+        if not path.is_file():
+            place = f"the mirror {mirror}" if mirror else f"{path.parent}"
+            raise MiracleError(f"{name} is not in {place}.")
+        if checksum and (found := sha256(path)) != checksum:
+            raise MiracleError(f"{name} has SHA-256 {found}, the manifest says {checksum}.")
+        return path
+    return _download(url, Path(cache or cache_folder()), checksum)
+
+
+def fetch_cohorts(
+    names: Iterable[str | Path],
+    mirror: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+) -> pd.DataFrame:
+    """Fetch all files of several cohorts.
+
+    Parameters
+    ----------
+    names : iterable of str or Path
+        Names of manifests or YAML files, as in `load_cohort`.
+    mirror, cache : str or Path, optional
+        As in `fetch_file`.
+
+    Returns
+    -------
+    DataFrame
+        One row per file: ``cohort``, ``file``, ``bytes``, ``sha256``, ``path``.
+
+    Raises
+    ------
+    MiracleError
+        See `fetch_file`.
+    """
+    rows = []
+    for manifest in [load_manifest(name) for name in names]:
+        for file in manifest.files:
+            path = fetch_file(manifest.locate(file), mirror, cache=cache, checksum=file.sha256)
+            rows.append((manifest.name, file.name, path.stat().st_size, sha256(path), str(path)))
+    return pd.DataFrame(rows, columns=["cohort", "file", "bytes", "sha256", "path"])
+
+
+def _download(url: str, cache: Path, checksum: str | None) -> Path:
+    """Fetch ``url`` into the cache with pooch, under the checksum of the lock file."""
+    parts = urlsplit(url)
+    key = f"{parts.netloc}{unquote(parts.path)}"
+    lock = cache / "checksums.json"
+    known = checksum or _read_lock(lock).get(url)
+    files = pooch.create(path=cache, base_url="", registry={key: known}, urls={key: url})
+    try:
+        path = Path(files.fetch(key, downloader=_Resuming()))
+    except ValueError as error:
+        if isinstance(error, MiracleError):
+            raise
+        raise MiracleError(
+            f"{base_name(url)} has changed on the server: its SHA-256 is not {known}, which "
+            f"{'the manifest gives' if checksum else f'{lock} recorded at the first download'}."
+        ) from error
+    if known is None:
+        write_json(lock, _read_lock(lock) | {url: sha256(path)})
+    return path
+
+
+def _read_lock(lock: Path) -> dict[str, str]:
+    """Checksums recorded so far, by address."""
+    if not lock.is_file():
+        return {}
+    try:
+        return json.loads(lock.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise MiracleError(f"{lock} is no valid JSON ({error}); restore or delete it.") from error
+
+
+class _Resuming:
+    """A downloader for pooch that keeps what it got and asks for the rest."""
+
+    def __call__(self, url: str, output_file: str, files: pooch.Pooch) -> None:
+        target = Path(files.abspath) / next(iter(files.registry))
+        part = target.with_name(f".{target.name}.part")
+        try:
+            self._complete(url, part)
+            with open(part, "rb") as file:
+                head = file.read(400)
+            if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+                _discard(part)
+                raise MiracleError(
+                    f"{target.name}: the server sent a web page in its place ({url})."
+                )
+            os.replace(part, output_file)
+            _discard(part)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                _discard(part)
+            raise MiracleError(
+                f"{target.name} cannot be written to {target.parent} ({error.strerror}); "
+                "MIRACLE_CACHE names another folder."
+            ) from error
+
+    def _complete(self, url: str, part: Path) -> None:
+        """Ask for the rest of the file until nothing is missing."""
+        failures = 0
+        while True:
+            before = _size(part)
+            try:
+                _receive(url, part)
+                return
+            except requests.RequestException as error:
+                failures = 0 if _size(part) > before else failures + 1
+                if failures == _ATTEMPTS:
+                    raise MiracleError(
+                        f"{base_name(url)}: the connection to {urlsplit(url).netloc} failed "
+                        f"{failures} times ({type(error).__name__}); {_size(part):,} bytes are "
+                        "kept, run the same again to continue."
+                    ) from error
+                _log.warning("%s: connection lost, continuing", base_name(url))
+                time.sleep(failures * _PAUSE)
+
+
+def _receive(url: str, part: Path) -> None:
+    """Append to ``part`` what the server has beyond it."""
+    start, tag = _size(part), _tag_file(part)
+    headers = {"Accept-Encoding": "identity"}
+    if start and tag.is_file():
+        # If-Range: a file that has changed meanwhile is sent anew.
+        headers |= {"Range": f"bytes={start}-", "If-Range": tag.read_text(encoding="utf-8")}
+    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+        if answer.status_code == 416:  # nothing beyond what we have
+            return
+        if answer.status_code >= 500:
+            answer.raise_for_status()
+        if not answer.ok:
+            raise MiracleError(
+                f"{base_name(url)}: the server answered {answer.status_code} {answer.reason} for "
+                f"{url}."
+            )
+        resumed = answer.status_code == 206
+        length = int(answer.headers.get("Content-Length", 0))
+        _refuse_full_disk(length, part)
+        validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        if validator:
+            tag.write_text(validator, encoding="utf-8")
+        bar = tqdm(
+            initial=start if resumed else 0,
+            total=(length + (start if resumed else 0)) or None,
+            unit="B",
+            unit_scale=True,
+            desc=base_name(url),
+            disable=None,
+        )
+        with bar, open(part, "ab" if resumed else "wb") as file:
+            for block in answer.iter_content(1 << 18):
+                file.write(block)
+                bar.update(len(block))
+
+
+def _refuse_full_disk(n_bytes: int, part: Path) -> None:
+    """Stop before a download that cannot fit."""
+    free = shutil.disk_usage(part.parent).free
+    if n_bytes > free:
+        raise MiracleError(
+            f"{part.name[1:-5]} needs {n_bytes:,} bytes, but the disk of {part.parent} has "
+            f"{free:,} left; set MIRACLE_CACHE to a folder with room."
+        )
+
+
+def _discard(part: Path) -> None:
+    """Remove a partial download."""
+    part.unlink(missing_ok=True)
+    _tag_file(part).unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def _tag_file(part: Path) -> Path:
+    """Where the validator (ETag) of a partial download is kept."""
+    return part.with_name(f"{part.name}.etag")

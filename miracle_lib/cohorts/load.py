@@ -1,32 +1,57 @@
 """From a manifest to an AnnData object."""
 
+import errno
 import logging
 from pathlib import Path
 
 import anndata
+import numpy as np
 import pandas as pd
 
+import miracle_lib
 from miracle_lib.cohorts.fetch import fetch_file
-from miracle_lib.cohorts.manifest import load_manifest
+from miracle_lib.cohorts.manifest import CohortManifest, DataFile, load_manifest
 from miracle_lib.cohorts.phenotypes import read_phenotypes
 from miracle_lib.cohorts.series_matrix import read_series_matrix
+from miracle_lib.cohorts.site_table import (
+    SiteTable,
+    average_replicates,
+    drop_empty,
+    refuse_duplicates,
+    stack,
+    to_beta,
+)
+from miracle_lib.cohorts.supplementary import read_supplementary
+from miracle_lib.cohorts.tables import read_samples, read_table
+from miracle_lib.errors import MiracleError
 from miracle_lib.files import atomic_path, sha256
 
 _log = logging.getLogger(__name__)
+_PLATFORMS = {
+    "GPL8490": "27K",
+    "GPL13534": "450K",
+    "GPL16304": "450K",
+    "GPL21145": "EPIC",
+    "GPL23976": "EPIC",
+    "GPL33022": "EPICv2",
+}
 
 
 def load_cohort(
-    name_or_yaml: str | Path, mirror: str | Path | None = None, *, allow_subset: bool = False
+    name_or_yaml: str | Path,
+    mirror: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    allow_subset: bool = False,
 ) -> anndata.AnnData:
-    """Fetch and read one cohort.
+    """Fetch, read and check one cohort.
 
     Parameters
     ----------
     name_or_yaml : str or Path
         Name of a manifest that comes with the project (``"GSE42861"``), or a YAML file.
-    mirror : str or Path, optional
-        Folder or address where every file is looked up by its base name instead of the network;
-        default: the environment variable ``MIRACLE_MIRROR``.
+    mirror, cache : str or Path, optional
+        As in `fetch_file`.
     allow_subset : bool, default False
         False: the numbers of cases and controls must be those of the manifest. True: a subset of
         the series is accepted; the numbers found and expected are kept in the provenance.
@@ -34,29 +59,192 @@ def load_cohort(
     Returns
     -------
     AnnData, n_samples x n_sites
-        ``X`` float32 beta values, NaN = missing; ``obs`` as `read_phenotypes` returns it;
-        ``uns["provenance"]`` says where everything came from.
+        ``X`` float32 beta values, NaN = missing; ``obs`` as `read_phenotypes` returns it plus
+        ``platform``; ``uns["provenance"]`` says where everything came from.
 
     Raises
     ------
     MiracleError
         A file is missing or damaged, or its content is not what the manifest says.
+
+    Examples
+    --------
+    >>> adata = load_cohort("GSE42861", mirror="mirror")  # doctest: +SKIP
     """
     manifest = load_manifest(name_or_yaml)
-    paths = [fetch_file(file.url, mirror) for file in manifest.files]
-    matrix = read_series_matrix(paths[0])
-    obs = read_phenotypes(matrix.samples, manifest, allow_subset)
-    rows = matrix.table.samples.get_indexer(obs.index)
-    adata = anndata.AnnData(
-        matrix.table.values[rows], obs=obs, var=pd.DataFrame(index=matrix.table.sites)
-    )
-    adata.uns["provenance"] = {
-        f.name: sha256(p) for f, p in zip(manifest.files, paths, strict=True)
+    paths = {
+        file: fetch_file(manifest.locate(file), mirror, cache=cache, checksum=file.sha256)
+        for file in manifest.files
     }
+    samples = _describe_samples(manifest, paths)
+    obs = read_phenotypes(samples, manifest, allow_subset)
+    obs["platform"] = _platforms(samples.loc[obs.index], manifest)
+    table = _read_values(manifest, paths, samples, obs.index)
+    adata = anndata.AnnData(table.values, obs=obs, var=pd.DataFrame(index=table.sites))
+    adata.uns["provenance"] = _provenance(manifest, paths, obs)
     return adata
 
 
 def write_cohort(adata: anndata.AnnData, path: str | Path) -> None:
-    """Write a cohort as ``.h5ad``; the file appears under its name only when it is complete."""
-    with atomic_path(path) as temporary:
-        adata.write_h5ad(temporary, compression="gzip")
+    """Write a cohort as ``.h5ad``; the file appears under its name only when it is complete.
+
+    Parameters
+    ----------
+    adata : AnnData
+    path : str or Path
+
+    Raises
+    ------
+    MiracleError
+        The disk is full or the folder cannot be written to.
+    """
+    path = Path(path)
+    try:
+        with atomic_path(path) as temporary:
+            adata.write_h5ad(temporary, compression="gzip", compression_opts=1)
+    except OSError as error:
+        full = error.errno == errno.ENOSPC or "No space left" in str(error)
+        reason = "the disk is full" if full else str(error)
+        raise MiracleError(f"{path.name} cannot be written to {path.parent}: {reason}.") from error
+
+
+def annotate_sites(adata: anndata.AnnData, *tables: pd.DataFrame) -> None:
+    """Add columns such as position, genes and masks to ``var``, in place.
+
+    Parameters
+    ----------
+    adata : AnnData
+    *tables : DataFrame
+        Indexed by site. Sites that a table lacks get False, "" or NaN by the type of the column.
+    """
+    for table in tables:
+        known = table[~table.index.duplicated()].reindex(adata.var_names)
+        for name, column in known.items():
+            if table[name].dtype == bool:
+                column = column.astype("boolean").fillna(False).astype(bool)
+            elif table[name].dtype == object:
+                column = column.fillna("")
+            adata.var[name] = column
+
+
+def _describe_samples(manifest: CohortManifest, paths: dict[DataFile, Path]) -> pd.DataFrame:
+    """The sample descriptions of all files that have some."""
+    parts = []
+    for file, path in paths.items():
+        if file.layout == "series_matrix":
+            parts.append(read_series_matrix(path, samples=[]).samples)
+        elif file.layout == "samples":
+            parts.append(read_samples(path))
+    if not parts:
+        raise MiracleError(
+            f"{manifest.path.name}: no file describes the samples; expected one with layout "
+            "series_matrix or samples."
+        )
+    samples = pd.concat(parts)
+    if not samples.index.is_unique:
+        repeated = samples.index[samples.index.duplicated()][0]
+        raise MiracleError(f"{manifest.name}: sample {repeated!r} is in more than one file.")
+    return samples
+
+
+def _read_values(
+    manifest: CohortManifest, paths: dict[DataFile, Path], samples: pd.DataFrame, wanted: pd.Index
+) -> SiteTable:
+    """Read, check and join the values of the samples that are used."""
+    tables = []
+    for file, path in paths.items():
+        if file.layout == "samples" or not file.values:
+            continue
+        table = _read_file(file, path, samples, wanted, manifest.detection_p)
+        source = path.name
+        if not len(table.sites):
+            raise MiracleError(
+                f"{source}: the table is empty; the series keeps its values in a supplementary "
+                "file, which the manifest has to name."
+            )
+        table = average_replicates(table)
+        refuse_duplicates(table, source)
+        to_beta(table, manifest.scale, source)
+        tables.append(drop_empty(table, manifest.drop_empty, source))
+    if not tables:
+        raise MiracleError(f"{manifest.path.name}: no file with values.")
+    table = stack(tables, manifest.name)
+    absent = wanted.difference(table.samples)
+    if len(absent):
+        raise MiracleError(
+            f"{manifest.name}: no values for sample {absent[0]!r} ({len(absent)} such samples)."
+        )
+    if not table.samples.equals(wanted):
+        table.values = table.values[table.samples.get_indexer(wanted)]
+    return table
+
+
+def _read_file(
+    file: DataFile, path: Path, samples: pd.DataFrame, wanted: pd.Index, detection_p: float
+) -> SiteTable:
+    """Read one file of values, only the samples that are used."""
+    if file.layout == "series_matrix":
+        there = read_series_matrix(path, samples=[]).samples.index
+        return read_series_matrix(path, samples=wanted[wanted.isin(there)]).table
+    if file.layout == "supplementary":
+        if file.columns == "accession":
+            called = {sample: sample for sample in wanted}
+        elif file.columns in samples:
+            called = samples.loc[wanted, file.columns].to_dict()
+        else:
+            raise MiracleError(
+                f"{path.name}: the manifest joins columns by {file.columns!r}, but the samples "
+                f"have only {', '.join(samples.columns)}."
+            )
+        return read_supplementary(path, called, detection_p)
+    table = read_table(path)
+    rows = table.samples.get_indexer(wanted)
+    if not (rows >= 0).any():
+        raise MiracleError(
+            f"{path.name}: none of its samples ({', '.join(table.samples[:3])}, ...) is in the "
+            f"sample table ({', '.join(wanted[:3])}, ...)."
+        )
+    rows = rows[rows >= 0]
+    if np.array_equal(rows, np.arange(len(table.samples))):
+        return table
+    return SiteTable(table.values[rows], table.samples[rows], table.sites)
+
+
+def _platforms(samples: pd.DataFrame, manifest: CohortManifest) -> pd.Series:
+    """Platform of every sample; stop if the manifest names another one."""
+    named = manifest.platform.split("+")
+    if "platform_id" not in samples:
+        return pd.Series(manifest.platform, index=samples.index)
+    platform = samples["platform_id"].map(_PLATFORMS)
+    other = samples["platform_id"][~platform.isin(named)]
+    if len(other):
+        raise MiracleError(
+            f"{manifest.name}: sample {other.index[0]!r} is from platform {other.iloc[0]}, but "
+            f"the manifest says {manifest.platform}."
+        )
+    return platform
+
+
+def _provenance(
+    manifest: CohortManifest, paths: dict[DataFile, Path], obs: pd.DataFrame
+) -> dict[str, str]:
+    """Where the data come from, as plain text."""
+    expected = manifest.expected
+    record = {
+        "cohort": manifest.name,
+        "manifest": manifest.path.name,
+        "manifest_sha256": sha256(manifest.path),
+        "citation": manifest.citation,
+        "terms": manifest.terms,
+        "scale_of_source": manifest.scale,
+        "cases": str(int((obs["label"] == 1).sum())),
+        "controls": str(int((obs["label"] == 0).sum())),
+        "expected_cases": str(expected.cases) if expected else "not stated",
+        "expected_controls": str(expected.controls) if expected else "not stated",
+        "miracle_lib": miracle_lib.__version__,
+    }
+    for file, path in paths.items():
+        record[f"file {file.name}"] = f"{file.url} sha256:{sha256(path)}"
+    complete = expected and record["cases"] == record["expected_cases"]
+    record["complete"] = str(bool(complete and record["controls"] == record["expected_controls"]))
+    return record

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import yaml
@@ -22,9 +23,22 @@ from miracle_lib.errors import MiracleError
 MANIFESTS = Path(__file__).resolve().parents[2] / "data_manifest" / "cohorts"
 
 
+def is_remote(url: str) -> bool:
+    """Whether ``url`` is an address on the network and not a path."""
+    return url.startswith(("http://", "https://"))
+
+
+def base_name(url: str) -> str:
+    """Last part of an address or path."""
+    return unquote(urlsplit(url).path if is_remote(url) else url).rstrip("/").rsplit("/", 1)[-1]
+
+
 def _as_list(value: Any) -> Any:
-    """A single text stands for a list of one."""
-    return [value] if isinstance(value, str) else value
+    """A single value stands for a list of one; numbers are read as text."""
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(item, bool) for item in values):
+        raise ValueError("YAML reads yes, no, on and off as true or false: put it in quotes")
+    return [str(item) if isinstance(item, int | float) else item for item in values]
 
 
 Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
@@ -40,12 +54,13 @@ class DataFile(_Strict):
     Attributes
     ----------
     url : str
-        http(s) or ftp address, or a path relative to the manifest.
+        http(s) address, or a path relative to the manifest.
     layout : {"series_matrix", "supplementary", "table", "samples"}
         GEO series matrix; processed matrix from GEO's supplementary files (rows = sites); a user's
         beta table (CSV, TSV, parquet, h5ad, either orientation); a user's table of samples.
-    columns : {"accession", "title"}
-        What the columns of a supplementary matrix are called by.
+    columns : str
+        What the columns of a supplementary matrix are called by: "accession", "title" or any
+        other characteristic of the samples.
     values : bool
         False: only the sample descriptions of a series matrix are read.
     sha256 : str, optional
@@ -54,14 +69,14 @@ class DataFile(_Strict):
 
     url: str
     layout: Literal["series_matrix", "supplementary", "table", "samples"] = "series_matrix"
-    columns: Literal["accession", "title"] = "accession"
+    columns: str = "accession"
     values: bool = True
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
     @property
     def name(self) -> str:
         """Base name of the file, by which a mirror is searched."""
-        return self.url.rstrip("/").rsplit("/", 1)[-1]
+        return base_name(self.url)
 
 
 class Rule(_Strict):
@@ -150,6 +165,8 @@ class CohortManifest(_Strict):
     phenotypes : Phenotypes
     keep : dict of str to list of str
         Only samples whose characteristic (key) has one of the values (wildcards allowed).
+    drop_empty : bool
+        True: sites without any value are left out; otherwise they are refused.
     expected : Expected, optional
         Enforced unless the caller allows a subset.
     citation, doi, terms, note : str
@@ -164,6 +181,7 @@ class CohortManifest(_Strict):
     detection_p: float = Field(default=0.01, gt=0, le=1)
     phenotypes: Phenotypes
     keep: dict[str, Names] = {}
+    drop_empty: bool = False
     expected: Expected | None = None
     citation: str
     doi: str | None = None
@@ -176,6 +194,10 @@ class CohortManifest(_Strict):
     def path(self) -> Path:
         """The YAML file that was read."""
         return self._path
+
+    def locate(self, file: DataFile) -> str:
+        """Address of a file, or its path (in the manifest: relative to the manifest)."""
+        return file.url if is_remote(file.url) else str(self._path.parent / file.url)
 
 
 def load_manifest(name_or_yaml: str | Path) -> CohortManifest:

@@ -81,7 +81,10 @@ def read_phenotypes(
     )
     tissue = _read(samples, rules.tissue, "tissue", source)
     obs["tissue"] = tissue.where(tissue.notna(), manifest.tissue)
-    return obs[classes.notna()]
+    obs = obs[classes.notna()].copy()
+    unknown = obs.columns[obs.isna().all()]
+    obs[unknown] = obs[unknown].astype(float)  # a column of objects must hold a text to be written
+    return obs
 
 
 def matches(values: pd.Series, patterns: list[str]) -> pd.Series:
@@ -100,7 +103,8 @@ def _keep(samples: pd.DataFrame, manifest: CohortManifest, source: str) -> pd.Da
         kept = matches(values, patterns)
         if not kept.any():
             raise MiracleError(
-                f"{source}: keep.{key} = {patterns} matches no sample; there are: {_counts(values)}."
+                f"{source}: keep.{key} = {patterns} matches no sample; there are: "
+                f"{_counts(values)}."
             )
         if not kept.all():
             _log.info("%s: %d samples left out by keep.%s", source, (~kept).sum(), key)

@@ -1,15 +1,19 @@
 """GEO series matrix files (``GSE*_series_matrix.txt.gz``)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import pandas as pd
 
-from miracle_lib.cohorts.delimited import SiteTable, open_text, read_numeric
+from miracle_lib.cohorts.delimited import Column, Layout, open_text, read_rows
+from miracle_lib.cohorts.site_table import SiteTable
 from miracle_lib.errors import MiracleError
 
 _BEGIN, _END = b"!series_matrix_table_begin", b"!series_matrix_table_end"
+_NOTHING = np.empty((0, 0), dtype=np.float32)
 _FIELDS = {"title", "source_name_ch1", "description", "platform_id"}  # kept beside characteristics
 
 
@@ -33,7 +37,7 @@ class SeriesMatrix:
     table: SiteTable
 
 
-def read_series_matrix(path: str | Path) -> SeriesMatrix:
+def read_series_matrix(path: str | Path, samples: Iterable[str] | None = None) -> SeriesMatrix:
     """Read a GEO series matrix file, plain or gzipped.
 
     The file is streamed: beyond the float32 matrix that is returned, memory is bounded.
@@ -42,6 +46,8 @@ def read_series_matrix(path: str | Path) -> SeriesMatrix:
     Parameters
     ----------
     path : str or Path
+    samples : iterable of str, optional
+        Accessions to read, in this order; default: all. None of them: only the header is read.
 
     Returns
     -------
@@ -50,8 +56,8 @@ def read_series_matrix(path: str | Path) -> SeriesMatrix:
     Raises
     ------
     MiracleError
-        The file is cut short, a web page, has no table, a cell is no number, or a row has
-        another number of values than there are samples.
+        The file is cut short, a web page, has no table, a cell is no number, a row has another
+        number of values than there are samples, or a sample is not there.
 
     References
     ----------
@@ -76,26 +82,28 @@ def read_series_matrix(path: str | Path) -> SeriesMatrix:
     path = Path(path)
     with open_text(path) as stream:
         series, fields, line = _read_header(stream, path)
-        samples = _sample_table(fields, path)
-        header = [_unquote(cell) for cell in stream.readline().decode().rstrip("\r\n").split("\t")]
-        accessions = header[1:]
-        if sorted(accessions) != sorted(samples.index):
+        described = _sample_table(fields, path)
+        names = described.index if samples is None else pd.Index(list(samples))
+        if len(names) and len(absent := names.difference(described.index)):
+            raise MiracleError(f"{path.name}: no sample {absent[0]!r} in the header.")
+        if not len(names):
+            return SeriesMatrix(series, described, SiteTable(_NOTHING, names, pd.Index([])))
+        header = [_unquote(cell) for cell in stream.readline().decode("utf-8").split("\t")]
+        if sorted(header[1:]) != sorted(described.index):
             raise MiracleError(
-                f"{path.name}, line {line + 1}: the table has columns {_some(accessions)}, but the "
-                f"header describes {_some(list(samples.index))}."
+                f"{path.name}, line {line + 1}: the table has the columns {_some(header[1:])}, but "
+                f"the header describes {_some(list(described.index))}."
             )
+        columns = [Column(name, header.index(name, 1)) for name in names]
         rows = fields.get("data_row_count", [["0"]])[0][0]
-        values, sites = read_numeric(
+        table = read_rows(
             stream,
-            accessions,
-            path,
+            Layout(path, columns, len(header)),
             first_line=line + 2,
             end=_END,
             n_sites=int(rows) if rows.isdigit() else None,
         )
-    return SeriesMatrix(
-        series, samples.loc[accessions], SiteTable(values, pd.Index(accessions), sites)
-    )
+    return SeriesMatrix(series, described.loc[names], table)
 
 
 def _read_header(
@@ -116,8 +124,8 @@ def _read_header(
         elif name and not name.startswith("!"):
             break
     raise MiracleError(
-        f"{path.name}: no line {_BEGIN.decode()!r}, so this is no series matrix file of GEO "
-        "or it is cut short."
+        f"{path.name}: no line {_BEGIN.decode()!r}, so it is no series matrix file of GEO, or cut "
+        "short."
     )
 
 
@@ -125,10 +133,10 @@ def _sample_table(fields: dict[str, list[list[str]]], path: Path) -> pd.DataFram
     """One row per sample: its fields and its characteristics."""
     if "geo_accession" not in fields:
         raise MiracleError(f"{path.name}: no line '!Sample_geo_accession' in the header.")
-    accessions = fields["geo_accession"][0]
-    repeated = pd.Index(accessions)[pd.Index(accessions).duplicated()]
-    if len(repeated):
-        raise MiracleError(f"{path.name}: sample {repeated[0]!r} occurs more than once.")
+    accessions = pd.Index(fields["geo_accession"][0], name="sample")
+    if not accessions.is_unique:
+        repeated = accessions[accessions.duplicated()][0]
+        raise MiracleError(f"{path.name}: sample {repeated!r} occurs more than once.")
     records: list[dict[str, str]] = [{} for _ in accessions]
     for name, lines in fields.items():
         for cells in lines:
@@ -139,28 +147,25 @@ def _sample_table(fields: dict[str, list[list[str]]], path: Path) -> pd.DataFram
                 )
             for record, cell in zip(records, cells, strict=True):
                 _add(record, name, cell)
-    return pd.DataFrame(records, index=pd.Index(accessions, name="sample"), dtype=object)
+    return pd.DataFrame(records, index=accessions, dtype=object)
 
 
 def _add(record: dict[str, str], name: str, cell: str) -> None:
     """Add one cell to a sample: a characteristic "key: value", or a field of its own name."""
     if name.startswith("characteristics"):
         # Keys are read per cell: GEO closes up the gap where a sample lacks a characteristic.
-        key, colon, value = cell.partition(":")
-        if not colon:
-            return
+        key, _, value = cell.partition(":")
         key, value = key.strip().lower(), value.strip()
     elif name in _FIELDS:
-        key, value = name.removesuffix("_ch1"), cell.strip()
+        key, value = name.removesuffix("_ch1"), cell
     else:
         return
-    if not value:
-        return
-    record[key] = f"{record[key]}; {value}" if key in record else value
+    if value:
+        record[key] = f"{record[key]}; {value}" if key in record else value
 
 
 def _unquote(cell: str) -> str:
-    return cell.strip().removeprefix('"').removesuffix('"')
+    return cell.strip().removeprefix('"').removesuffix('"').strip()
 
 
 def _some(names: list[str], n: int = 3) -> str:
