@@ -1,0 +1,213 @@
+"""Run many independent cells on one machine or a cluster, and never run one twice."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from miracle_lib import __version__
+from miracle_lib.errors import MiracleError
+from miracle_lib.files import atomic_path
+
+Tables = dict[str, pd.DataFrame]
+
+
+class Data(dict[str, Any]):
+    """Inputs that many cells share, by argument name, with a hash of their content.
+
+    Values are tables, series, arrays, objects with an attribute ``hash`` (a hierarchy), None, or
+    anything that JSON holds.
+    """
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of all values."""
+        digest = hashlib.sha256()
+        for name in sorted(self):
+            digest.update(name.encode())
+            for part in _content(self[name]):
+                digest.update(part)
+        return digest.hexdigest()
+
+
+def _content(value: Any) -> Iterator[bytes]:
+    """Bytes that tell two inputs apart."""
+    if isinstance(value, pd.DataFrame):
+        yield from (_content_of_index(value.columns), _content_of_index(value.index))
+        for column in value.dtypes.unique():
+            yield from _content(value.loc[:, value.dtypes == column].to_numpy())
+    elif isinstance(value, pd.Series):
+        yield _content_of_index(value.index)
+        yield from _content(value.to_numpy())
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        yield f"{value.dtype}{value.shape}".encode()
+        yield np.ascontiguousarray(value).tobytes()
+    elif isinstance(value, np.ndarray | pd.Index):
+        yield json.dumps([str(item) for item in value.ravel()]).encode()
+    elif hasattr(value, "hash"):
+        yield str(value.hash).encode()
+    else:
+        yield json.dumps(value, sort_keys=True).encode()
+
+
+def _content_of_index(index: pd.Index) -> bytes:
+    """Names along an axis."""
+    return json.dumps([str(name) for name in index]).encode()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work: ``function(**settings, **data)`` gives named tables.
+
+    Parameters
+    ----------
+    function : callable
+        Importable by name, so that another process can run it.
+    settings : dict
+        Whatever JSON holds.
+    data : Data, optional
+        Inputs shared with other cells.
+    """
+
+    function: Callable[..., Tables]
+    settings: dict[str, Any]
+    data: Data | None = None
+
+    @property
+    def key(self) -> str:
+        """Name of the cell's file: a hash of function, settings, data and library version."""
+        parts = {
+            "function": f"{self.function.__module__}.{self.function.__qualname__}",
+            "settings": self.settings,
+            "data": self.data.hash if self.data else None,
+            "version": __version__,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def run_grid(
+    cells: Sequence[Cell],
+    store: str | Path,
+    n_jobs: int = 1,
+    scheduler: Any = None,
+) -> list[Tables]:
+    """Run the cells that are not stored yet and return the results of all.
+
+    A finished cell is written at once to its own file, named by the hash of its content, so an
+    interrupted run continues where it was and a repeated one does no work.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+    store : str or Path
+        Folder of finished cells; made if absent.
+    n_jobs : int, default 1
+        Processes on this machine (joblib); -1 for all cores.
+    scheduler : str or distributed.Client, optional
+        Address of a Dask scheduler such as ``"tcp://10.0.0.1:8786"``, or a client: the same cells
+        run there. A cell whose worker dies is run again by the scheduler.
+
+    Returns
+    -------
+    list of dict of str to DataFrame
+        In the order of ``cells``.
+
+    Raises
+    ------
+    MiracleError
+        If a stored file is damaged, or Dask is asked for and not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> def square(x): return {"result": pd.DataFrame({"square": [x * x]})}
+    >>> folder = tempfile.mkdtemp()
+    >>> tables = run_grid([Cell(square, {"x": x}) for x in (2, 3)], folder)
+    >>> [table["result"]["square"].item() for table in tables]
+    [4, 9]
+    """
+    store = Path(store)
+    store.mkdir(parents=True, exist_ok=True)
+    keys = [cell.key for cell in cells]
+    todo = {
+        key: cell for key, cell in zip(keys, cells, strict=True) if not _file(store, key).exists()
+    }
+    shared = list({id(cell.data): cell.data for cell in todo.values() if cell.data}.values())
+    jobs = (
+        delayed(_run)(key, cell.function, cell.settings, cell.data) for key, cell in todo.items()
+    )
+    with _backend(scheduler, shared):
+        done = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(jobs)
+        for key, tables in tqdm(done, total=len(todo), desc="cells", disable=None, leave=False):
+            _write(_file(store, key), todo[key], tables)
+    return [_read(_file(store, key)) for key in keys]
+
+
+def _run(key: str, function: Callable[..., Tables], settings: dict, data: Data | None) -> Any:
+    """Run one cell where the scheduler put it."""
+    return key, function(**settings, **(data or {}))
+
+
+@contextmanager
+def _backend(scheduler: Any, shared: list[Data]) -> Iterator[None]:
+    """Joblib's own processes, or a Dask cluster that holds the shared data once per worker."""
+    if scheduler is None:
+        with nullcontext():
+            yield
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise MiracleError(
+            "A scheduler was given but Dask is not installed; expected the extra 'cluster'."
+        ) from error
+    client = Client(scheduler, set_as_default=False) if isinstance(scheduler, str) else scheduler
+    try:
+        with joblib.parallel_config("dask", client=client, scatter=shared or None, n_jobs=-1):
+            yield
+    finally:
+        if client is not scheduler:
+            client.close()
+
+
+def _file(store: Path, key: str) -> Path:
+    """Where a cell is stored."""
+    return store / f"{key}.json"
+
+
+def _write(path: Path, cell: Cell, tables: Tables) -> None:
+    """Store one cell: what it was, and its tables."""
+    content = {
+        "settings": cell.settings,
+        "tables": {name: table.to_dict("list") for name, table in tables.items()},
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, default=_plain), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers of numpy as numbers of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a cell returned {type(value).__name__}, which JSON cannot hold")
+
+
+def _read(path: Path) -> Tables:
+    """Load one stored cell."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {name: pd.DataFrame(columns) for name, columns in content["tables"].items()}
+    except (json.JSONDecodeError, KeyError) as error:
+        raise MiracleError(
+            f"{path} is damaged; expected a stored cell. Delete it to have it run again."
+        ) from error

@@ -1,0 +1,118 @@
+import importlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.evaluation.grid import Cell, Data, run_grid
+
+HERE = str(Path(__file__).parent)
+
+
+def executed(log):
+    return sorted(int(line.split()[0]) for line in Path(log).read_text().splitlines())
+
+
+@pytest.fixture(autouse=True)
+def _importable_by_workers(monkeypatch):
+    monkeypatch.syspath_prepend(HERE)
+    monkeypatch.setenv("PYTHONPATH", HERE)
+
+
+@pytest.fixture
+def cells_module():
+    return importlib.import_module("grid_cells")
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log"
+    path.touch()
+    return str(path)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_results_in_order_and_nothing_runs_twice(tmp_path, log, n_jobs, cells_module):
+    data = Data(values=pd.DataFrame({"a": [1.0, np.nan]}))
+    cells = [Cell(cells_module.count, {"x": x, "log": log}, data) for x in (3, 1, 2)]
+    first = run_grid(cells, tmp_path / "store", n_jobs)
+    again = run_grid([*cells, cells[0]], tmp_path / "store", n_jobs)
+    assert [table["result"]["total"].item() for table in first] == [4, 2, 3]
+    assert np.isnan(first[0]["result"]["missing"].item())
+    assert [table["result"]["x"].item() for table in again] == [3, 1, 2, 3]
+    assert executed(log) == [1, 2, 3]
+
+
+def test_finished_cells_survive_a_failure(tmp_path, log, cells_module):
+    cells = [Cell(cells_module.fail, {"x": x, "log": log}) for x in (1, 2, 3, 4)]
+    with pytest.raises(RuntimeError, match="cell three"):
+        run_grid(cells, tmp_path)
+    run_grid([cells[0], cells[1], cells[3]], tmp_path)
+    assert executed(log) == [1, 2, 4]
+
+
+def test_key_follows_settings_data_and_function(cells_module):
+    table = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}, ["s1", "s2"])
+    key = Cell(cells_module.count, {"x": 1}, Data(values=table)).key
+    assert Cell(cells_module.count, {"x": 1}, Data(values=table.copy())).key == key
+    others = [
+        Cell(cells_module.count, {"x": 2}, Data(values=table)),
+        Cell(cells_module.fail, {"x": 1}, Data(values=table)),
+        Cell(cells_module.count, {"x": 1}, Data(values=table.replace(2.0, 3.0))),
+        Cell(cells_module.count, {"x": 1}, Data(values=table.replace("y", "z"))),
+        Cell(cells_module.count, {"x": 1}, Data(values=table.set_axis(["s1", "s3"]))),
+        Cell(cells_module.count, {"x": 1}, Data(values=table.astype({"a": "float32"}))),
+        Cell(cells_module.count, {"x": 1}),
+    ]
+    assert len({key, *(cell.key for cell in others)}) == 8
+
+
+def test_damaged_file_is_named(tmp_path, log, cells_module):
+    cell = Cell(cells_module.count, {"x": 1, "log": log})
+    (tmp_path / f"{cell.key}.json").write_text("{")
+    with pytest.raises(MiracleError, match="is damaged; expected a stored cell"):
+        run_grid([cell], tmp_path)
+
+
+def test_killed_worker_of_a_cluster_loses_no_result(tmp_path, log, cells_module):
+    distributed = pytest.importorskip("distributed")
+    data = Data(values=pd.DataFrame({"a": [0.5]}))
+    cells = [Cell(cells_module.count, {"x": x, "log": log, "wait": 0.2}, data) for x in range(12)]
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        killer = KillOne(log)
+        killer.start()
+        tables = run_grid(cells, tmp_path / "store", scheduler=cluster.scheduler_address)
+        killer.join()
+    assert killer.killed
+    assert [table["result"]["total"].item() for table in tables] == [x + 0.5 for x in range(12)]
+    assert len(list((tmp_path / "store").glob("*.json"))) == 12
+    before = executed(log)
+    assert set(before) == set(range(12))
+    run_grid(cells, tmp_path / "store")
+    assert executed(log) == before
+
+
+class KillOne(threading.Thread):
+    """Kill one worker once a few cells are done."""
+
+    def __init__(self, log):
+        super().__init__()
+        self.log, self.killed = log, False
+
+    def run(self):
+        deadline = time.time() + 60
+        while time.time() < deadline:
+            lines = Path(self.log).read_text().splitlines()
+            if len(lines) >= 4:
+                os.kill(int(lines[-1].split()[1]), signal.SIGKILL)
+                self.killed = True
+                return
+            time.sleep(0.02)
