@@ -1,0 +1,260 @@
+"""Public sources of annotation: named in a manifest, fetched once, read as what they are."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.hierarchy.array import read_illumina_manifest, read_probe_masks
+from miracle_lib.hierarchy.gene_sets import read_gene_sets
+from miracle_lib.hierarchy.ontology import read_go, read_reactome
+from miracle_lib.hierarchy.symbols import read_hgnc
+from miracle_lib.hierarchy.text import read_bytes
+
+MANIFEST = Path(__file__).resolve().parents[2] / "data_manifest" / "annotation.yaml"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceFile(_Strict):
+    """One file of a source.
+
+    Attributes
+    ----------
+    name : str
+        Name under which a mirror keeps it.
+    url : str, optional
+        Where it is downloaded from; without one it must be in the mirror.
+    sha256 : str, optional
+        Checksum that it must have.
+    """
+
+    name: str = Field(pattern=r"^[^/\\]+$")
+    url: str | None = Field(default=None, pattern="^https?://")
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+
+class AnnotationSource(_Strict):
+    """A public source of annotation.
+
+    Attributes
+    ----------
+    kind : {"array", "probe_masks", "gene_sets", "go", "reactome", "symbols", "table"}
+        What the files hold; decides how they are read (see `load_annotation_source`).
+    title, version, citation, terms : str
+        What a report says of it.
+    files : list of SourceFile
+        One file; two for "go" (ontology, annotations) and "reactome" (GMT, relations).
+    note : str, optional
+        How to come by a file without a url.
+    """
+
+    kind: Literal["array", "probe_masks", "gene_sets", "go", "reactome", "symbols", "table"]
+    title: str
+    version: str
+    files: list[SourceFile] = Field(min_length=1, max_length=2)
+    citation: str
+    terms: str
+    note: str | None = None
+
+
+def list_annotation_sources(manifest: str | Path | None = None) -> pd.DataFrame:
+    """Tell which public sources can be loaded by name.
+
+    Parameters
+    ----------
+    manifest : str or Path, optional
+        Default: ``data_manifest/annotation.yaml``.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by name: kind, title, version, terms, citation.
+
+    Examples
+    --------
+    >>> list_annotation_sources().loc["reactome", "terms"]
+    'CC0 1.0'
+    """
+    sources = _read_manifest(Path(manifest or MANIFEST))
+    columns = ["kind", "title", "version", "terms", "citation"]
+    rows = [[getattr(source, column) for column in columns] for source in sources.values()]
+    return pd.DataFrame(rows, index=pd.Index(sources, name="name"), columns=columns)
+
+
+def annotation_files(
+    name: str | Path,
+    mirror: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    manifest: str | Path | None = None,
+) -> list[Path]:
+    """Fetch the files of a source.
+
+    Parameters
+    ----------
+    name : str or Path
+        Name in the manifest, or the path of a file, which is returned as it is.
+    mirror : str or Path, optional
+        Folder or address that holds every file under its name, in place of the network; default
+        ``MIRACLE_MIRROR``.
+    cache : str or Path, optional
+        Folder for downloads; default as in `miracle_lib.cohorts.fetch_file`.
+    manifest : str or Path, optional
+        Default: ``data_manifest/annotation.yaml``.
+
+    Returns
+    -------
+    list of Path
+
+    Raises
+    ------
+    MiracleError
+        An unknown name, a file that the mirror does not have, or a failed download.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> mirror = Path(tempfile.mkdtemp())
+    >>> _ = (mirror / "KEGG_2016.gmt").write_text("Set\\t\\tTP53\\n")
+    >>> [path.name for path in annotation_files("kegg", mirror)]
+    ['KEGG_2016.gmt']
+    """
+    sources = _read_manifest(Path(manifest or MANIFEST))
+    if name in sources:
+        return [
+            _fetch(str(name), sources[name], file, mirror, cache) for file in sources[name].files
+        ]
+    if Path(name).is_file():
+        return [Path(name)]
+    raise MiracleError(
+        f"there is no annotation source or file {str(name)!r}; there are {', '.join(sources)}"
+    )
+
+
+def annotation_file(name: str | Path, mirror: str | Path | None = None) -> Path:
+    """Fetch the first file of a source (most have only one).
+
+    Parameters
+    ----------
+    name, mirror
+        As in `annotation_files`.
+
+    Returns
+    -------
+    Path
+    """
+    return annotation_files(name, mirror)[0]
+
+
+def load_annotation_source(
+    name: str | Path,
+    mirror: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+    manifest: str | Path | None = None,
+) -> Any:
+    """Fetch a source and read it as what it is.
+
+    Parameters
+    ----------
+    name : str or Path
+        Name in the manifest, or the path of a GMT, an Illumina manifest or a table of probe masks.
+    mirror, cache, manifest
+        As in `annotation_files`; parsed arrays are kept in ``cache`` too.
+
+    Returns
+    -------
+    ArrayAnnotation, dict of gene sets, PathwayTree, SymbolTable or DataFrame
+        By kind: "array", "gene_sets", "go" and "reactome", "symbols", "probe_masks" and "table".
+
+    Raises
+    ------
+    MiracleError
+        As in `annotation_files` and in the readers.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> mirror = Path(tempfile.mkdtemp())
+    >>> _ = (mirror / "KEGG_2016.gmt").write_text("Set\\t\\tTP53\\n")
+    >>> load_annotation_source("kegg", mirror)
+    {'Set': ['TP53']}
+    """
+    paths = annotation_files(name, mirror, cache=cache, manifest=manifest)
+    source = _read_manifest(Path(manifest or MANIFEST)).get(str(name))
+    kind = source.kind if source else _kind_of(paths[0])
+    if kind == "array":
+        return read_illumina_manifest(paths[0], cache=cache)
+    if kind == "probe_masks":
+        return read_probe_masks(paths[0], cache=cache)
+    readers = {
+        "gene_sets": read_gene_sets,
+        "go": read_go,
+        "reactome": read_reactome,
+        "symbols": read_hgnc,
+        "table": lambda path: pd.read_csv(path, index_col=0),
+    }
+    return readers[kind](*paths)
+
+
+def _fetch(
+    name: str,
+    source: AnnotationSource,
+    file: SourceFile,
+    mirror: str | Path | None,
+    cache: str | Path | None,
+) -> Path:
+    """Path of one file, from the mirror or the network."""
+    from miracle_lib.cohorts.fetch import cache_folder, fetch_file  # loads much, only needed here
+
+    mirror = mirror or os.environ.get("MIRACLE_MIRROR")
+    folder = Path(cache or cache_folder()) / "annotation" / name  # Enrichr's urls share a name
+    if mirror and urlsplit(str(mirror)).scheme in ("http", "https"):
+        address = f"{str(mirror).rstrip('/')}/{file.name}"
+        return fetch_file(address, mirror, cache=folder, checksum=file.sha256)
+    if mirror:
+        if not (Path(mirror) / file.name).is_file():
+            raise MiracleError(f"{file.name} ({name}) is not in the mirror {mirror}")
+        return fetch_file(str(Path(mirror) / file.name), checksum=file.sha256)
+    if file.url is None:
+        raise MiracleError(
+            f"{name} has no public address: put {file.name} into the folder that MIRACLE_MIRROR "
+            f"names. {source.note or ''}".strip()
+        )
+    return fetch_file(file.url, cache=folder, checksum=file.sha256)
+
+
+def _kind_of(path: Path) -> str:
+    """What a user's own file holds, by its name and its first lines."""
+    if ".gmt" in path.name.lower():
+        return "gene_sets"
+    head = read_bytes(path)[: 1 << 16]
+    return "array" if b"UCSC_RefGene_Name" in head else "probe_masks"
+
+
+def _read_manifest(path: Path) -> dict[str, AnnotationSource]:
+    """Sources by name; a wrong key or value is one sentence."""
+    if not path.is_file():
+        raise MiracleError(f"there is no manifest {path}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return TypeAdapter(dict[str, AnnotationSource]).validate_python(content)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise MiracleError(f"{path.name}{where}: not valid YAML") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        problem = {"extra_forbidden": "this key is unknown", "missing": "this key is missing"}.get(
+            first["type"], f"found {first['input']!r}; {first['msg']}"
+        )
+        raise MiracleError(f"{path.name}, {place}: {problem}") from None
