@@ -694,6 +694,6 @@ class _Traits:
             sd,
             graph.first_gene,
             np.clip(rng.normal(0.6, 0.1, n), 0.1, 0.85),
-            rng.gamma(0.5, 2, n),
+            rng.gamma(0.15, 1 / 0.15, n),
             coefficients,
         )
