@@ -162,10 +162,10 @@ def _read_values(
                 f"{source}: the table is empty; the series keeps its values in a supplementary "
                 "file, which the manifest has to name."
             )
-        table = average_replicates(table)
         refuse_duplicates(table, source)
         to_beta(table, manifest.scale, source)
-        tables.append(drop_empty(table, manifest.drop_empty, source))
+        table = drop_empty(average_replicates(table), manifest.drop_empty, source)
+        tables.append(table)
     if not tables:
         raise MiracleError(f"{manifest.path.name}: no file with values.")
     table = stack(tables, manifest.name)

@@ -88,7 +88,9 @@ def read_series_matrix(path: str | Path, samples: Iterable[str] | None = None) -
             raise MiracleError(f"{path.name}: no sample {absent[0]!r} in the header.")
         if not len(names):
             return SeriesMatrix(series, described, SiteTable(_NOTHING, names, pd.Index([])))
-        header = [_unquote(cell) for cell in stream.readline().decode("utf-8").split("\t")]
+        header = [
+            _unquote(cell) for cell in stream.readline().decode("utf-8", "replace").split("\t")
+        ]
         if sorted(header[1:]) != sorted(described.index):
             raise MiracleError(
                 f"{path.name}, line {line + 1}: the table has the columns {_some(header[1:])}, but "

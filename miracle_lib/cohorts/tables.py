@@ -19,9 +19,8 @@ from miracle_lib.errors import MiracleError
 
 _log = logging.getLogger(__name__)
 # What Excel makes of MARCH1, SEPT2, DEC1 and their like.
-_EXCEL_DATE = re.compile(
-    r"\d{1,2}-(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)", re.IGNORECASE
-)
+_MONTH = "(mar|sep|dec|oct|nov|apr|feb)"
+_EXCEL_DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}", re.IGNORECASE)
 
 
 def read_table(path: str | Path) -> SiteTable:
