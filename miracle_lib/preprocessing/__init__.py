@@ -1,7 +1,6 @@
 """Preparing beta values: quality, scale, standardisation within cohorts, choice of sites."""
 
 from miracle_lib.preprocessing.quality import quality_control
-from miracle_lib.preprocessing.report import QualityReport
 from miracle_lib.preprocessing.samples import duplicate_pairs, outlier_scores, predict_sex
 from miracle_lib.preprocessing.scale import beta_to_m, m_to_beta
 from miracle_lib.preprocessing.selection import SiteSelector
@@ -9,7 +8,6 @@ from miracle_lib.preprocessing.standardize import CohortStandardizer
 
 __all__ = [
     "CohortStandardizer",
-    "QualityReport",
     "SiteSelector",
     "beta_to_m",
     "duplicate_pairs",

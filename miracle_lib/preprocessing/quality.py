@@ -13,14 +13,14 @@ import pandas as pd
 from anndata import AnnData
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing.report import Check, QualityReport, tabulate
+from miracle_lib.preprocessing.report import Check, details, summary
 from miracle_lib.preprocessing.samples import (
     autosomal,
     duplicate_pairs,
     outlier_scores,
     predict_sex,
 )
-from miracle_lib.preprocessing.scale import BLOCK
+from miracle_lib.preprocessing.table import BLOCK
 
 SAMPLE_CHECKS = ("sex", "outlier", "duplicate")
 DEFAULT_MASKS = ("zhou_general", "chen2013_crossreactive")
@@ -40,7 +40,7 @@ def quality_control(
     max_outlier_score: float = 6.0,
     max_correlation: float = 0.99,
     drop: Collection[str] = (),
-) -> tuple[AnnData, QualityReport]:
+) -> tuple[AnnData, pd.DataFrame]:
     """Mask unreliable values, drop bad samples and sites, and flag suspicious samples.
 
     In this order: values that failed detection become missing; samples with a low call rate are
@@ -80,8 +80,13 @@ def quality_control(
     -------
     adata : AnnData
         A new object; ``obs`` gains call_rate, sex_predicted, outlier_score and flags (names of
-        the checks, joined by "; "); ``uns["quality"]`` holds the summary.
-    report : QualityReport
+        the checks, joined by "; "). ``uns["quality"]`` names what was found: one row per sample or
+        site and check, with the columns level, check, action, name and value (what was measured;
+        NaN for a list of probes).
+    report : DataFrame
+        One row per check: cohort, level ("value", "sample", "site"), check, action ("masked",
+        "dropped", "flagged"), threshold, n_before (looked at), n (found), n_only (found by this
+        check and no other of its level).
 
     Raises
     ------
@@ -98,7 +103,7 @@ def quality_control(
     >>> from miracle_lib.cohorts.simulation import simulate_cohorts
     >>> cohort = simulate_cohorts({"RA": 40}).cohorts["RA"]
     >>> clean, report = quality_control(cohort)
-    >>> report.summary.loc[report.summary["check"] == "sex chromosomes", "n"].item() > 0
+    >>> report.loc[report["check"] == "sex chromosomes", "n"].item() > 0
     True
     """
     _check_parameters(min_call_rate, max_missing, max_correlation, max_detection_p, drop)
@@ -139,9 +144,9 @@ def quality_control(
     if gone.all():
         raise MiracleError(f"Cohort {name}: the checks {', '.join(drop)} drop every sample.")
 
-    report = tabulate(adata, name, [*checks, *flagged, *site_checks])
-    clean.uns["quality"] = report.summary
-    return (clean[~gone].copy() if gone.any() else clean), report
+    checks += [*flagged, *site_checks]
+    clean.uns["quality"] = details(adata, checks)
+    return (clean[~gone].copy() if gone.any() else clean), summary(adata, name, checks)
 
 
 def _check_parameters(

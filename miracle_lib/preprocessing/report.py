@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,39 +9,27 @@ import pandas as pd
 from anndata import AnnData
 
 _SUMMARY = ["cohort", "level", "check", "action", "threshold", "n_before", "n", "n_only"]
-_DETAILS = ["cohort", "level", "check", "action", "name", "value"]
-
-
-@dataclass(frozen=True)
-class QualityReport:
-    """What quality control found.
-
-    Attributes
-    ----------
-    summary : DataFrame
-        One row per check: cohort, level ("value", "sample", "site"), check, action ("masked",
-        "dropped", "flagged"), threshold, n_before (looked at), n (found), n_only (found by this
-        check and no other of the level).
-    details : DataFrame
-        One row per sample or site and check that found it: cohort, level, check, action, name,
-        value (what was measured; NaN for a list of probes).
-    """
-
-    summary: pd.DataFrame
-    details: pd.DataFrame
-
-    @classmethod
-    def concat(cls, reports: Collection[QualityReport]) -> QualityReport:
-        """Stack the reports of several cohorts."""
-        return cls(
-            pd.concat([report.summary for report in reports], ignore_index=True),
-            pd.concat([report.details for report in reports], ignore_index=True),
-        )
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check's findings: which of the samples or sites, and what was measured."""
+    """One check's findings.
+
+    Attributes
+    ----------
+    level : {"value", "sample", "site"}
+        What is looked at.
+    check : str
+        Name of the check.
+    action : {"masked", "dropped", "flagged"}
+        What happens to the findings.
+    threshold : float
+        Limit; NaN without one.
+    found : ndarray of bool
+        Per sample, or per site (also for level "value").
+    value : ndarray
+        What was measured, likewise; for level "value" the number of values found per site.
+    """
 
     level: str
     check: str
@@ -52,43 +39,36 @@ class Check:
     value: np.ndarray
 
 
-def tabulate(adata: AnnData, name: str, checks: list[Check]) -> QualityReport:
-    """Tabulate the checks of one cohort."""
-    total = {
-        level: np.sum([c.found for c in checks if c.level == level], axis=0)
-        for level in {c.level for c in checks}
+def summary(adata: AnnData, cohort: str, checks: list[Check]) -> pd.DataFrame:
+    """Count the findings of each check; see `quality_control` for the columns."""
+    times = {
+        level: np.sum([check.found for check in checks if check.level == level], axis=0)
+        for level in ("sample", "site")
     }
-    names = {"sample": adata.obs_names, "site": adata.var_names, "value": adata.var_names}
-    rows, details = [], []
-    for c in checks:
-        per_value = c.level == "value"
-        rows.append(
-            (
-                name,
-                c.level,
-                c.check,
-                c.action,
-                float(c.threshold),
-                adata.n_obs * adata.n_vars if per_value else len(c.found),
-                int(c.value.sum() if per_value else c.found.sum()),
-                int(c.value.sum() if per_value else (c.found & (total[c.level] == 1)).sum()),
-            )
-        )
-        if not per_value:
-            details.append(
-                pd.DataFrame(
-                    {
-                        "cohort": name,
-                        "level": c.level,
-                        "check": c.check,
-                        "action": c.action,
-                        "name": names[c.level][c.found],
-                        "value": c.value[c.found],
-                    }
-                )
-            )
-    filled = [part for part in details if len(part)] or details[:1]
-    return QualityReport(
-        pd.DataFrame(rows, columns=_SUMMARY),
-        pd.concat(filled, ignore_index=True)[_DETAILS],
+    rows = []
+    for check in checks:
+        if check.level == "value":
+            before, n = adata.n_obs * adata.n_vars, int(check.value.sum())
+            only = n  # a value that is masked once is not looked at again
+        else:
+            before, n = len(check.found), int(check.found.sum())
+            only = int((check.found & (times[check.level] == 1)).sum())
+        threshold = float(check.threshold)
+        rows.append((cohort, check.level, check.check, check.action, threshold, before, n, only))
+    return pd.DataFrame(rows, columns=_SUMMARY)
+
+
+def details(adata: AnnData, checks: list[Check]) -> pd.DataFrame:
+    """Name the samples and sites that each check found."""
+    names = {"sample": adata.obs_names, "site": adata.var_names}
+    named = [check for check in checks if check.level in names]
+    times = [int(check.found.sum()) for check in named]
+    return pd.DataFrame(
+        {
+            "level": np.repeat([check.level for check in named], times),
+            "check": np.repeat([check.check for check in named], times),
+            "action": np.repeat([check.action for check in named], times),
+            "name": np.concatenate([names[check.level][check.found] for check in named]),
+            "value": np.concatenate([check.value[check.found] for check in named]).astype(float),
+        }
     )

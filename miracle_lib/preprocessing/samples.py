@@ -7,7 +7,8 @@ import pandas as pd
 from anndata import AnnData
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing.scale import beta_to_m, blocks, moments
+from miracle_lib.preprocessing.scale import beta_to_m
+from miracle_lib.preprocessing.table import blocks, moments
 
 MIN_SEX_SITES = 10  # with fewer X and Y sites the two groups are not reliable
 _SEPARATION = 4.0  # distance of the two groups' means in within-group SDs

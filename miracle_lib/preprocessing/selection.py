@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing.scale import as_frame, beta_to_m, blocks, moments, site_positions
+from miracle_lib.preprocessing.scale import beta_to_m
+from miracle_lib.preprocessing.table import as_frame, blocks, moments, site_positions
 
 METHODS = ("ttest", "variance", "none")
 

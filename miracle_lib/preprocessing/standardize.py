@@ -10,7 +10,14 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing.scale import as_frame, beta_to_m, blocks, moments, site_positions
+from miracle_lib.preprocessing.scale import beta_to_m
+from miracle_lib.preprocessing.table import (
+    as_frame,
+    blocks,
+    cohort_of,
+    moments,
+    site_positions,
+)
 
 # Smallest SD a site is divided by, so that sites constant in training do not explode later.
 MIN_SD = {"m": 0.05, "beta": 0.001}
@@ -81,7 +88,7 @@ class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         if not 0 < self.clip < 0.5:
             raise MiracleError(f"clip is {self.clip}; it must lie between 0 and 0.5.")
         X = as_frame(X)
-        names = _cohort_of(X, _ONE if cohort is None else cohort)
+        names = cohort_of(X, _ONE if cohort is None else cohort)
         self.feature_names_in_ = X.columns.to_numpy()
         self.n_features_in_ = X.shape[1]
         self.cohorts_ = sorted(set(names))
@@ -128,7 +135,7 @@ class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"cohort is not given but {len(self.cohorts_)} cohorts were fitted; name one of "
                 f"{', '.join(self.cohorts_)}, or one per sample."
             )
-        names = _cohort_of(X, self.cohorts_[0] if cohort is None else cohort)
+        names = cohort_of(X, self.cohorts_[0] if cohort is None else cohort)
         unknown = sorted(set(names).difference(self.cohorts_))
         if unknown:
             raise MiracleError(
@@ -153,21 +160,3 @@ class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def _scaled(self, beta: np.ndarray) -> np.ndarray:
         """Put beta values on the scale chosen."""
         return beta_to_m(beta, self.clip) if self.scale == "m" else beta
-
-
-def _cohort_of(X: pd.DataFrame, cohort: Any) -> np.ndarray:
-    """Give one cohort name per sample of ``X``; a Series is aligned on the sample names."""
-    if isinstance(cohort, str):
-        return np.full(len(X), cohort, dtype=object)
-    if isinstance(cohort, pd.Series) and not cohort.index.equals(X.index):
-        absent = X.index.difference(cohort.index)
-        if len(absent):
-            raise MiracleError(f"cohort has no entry for sample {absent[0]!r} of X.")
-        cohort = cohort.loc[X.index]
-    names = np.asarray(cohort, dtype=object)
-    if names.shape != (len(X),):
-        raise MiracleError(f"cohort has shape {names.shape}; expected one name per {len(X)} rows.")
-    missing = pd.isna(names)
-    if missing.any():
-        raise MiracleError(f"The cohort of sample {X.index[missing][0]!r} is missing.")
-    return names.astype(str).astype(object)

@@ -7,7 +7,7 @@ import pytest
 
 from miracle_lib.cohorts.simulation import simulate_cohorts
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing import QualityReport, quality_control
+from miracle_lib.preprocessing import quality_control
 from miracle_lib.preprocessing.samples import duplicate_pairs, outlier_scores, predict_sex
 
 
@@ -16,20 +16,21 @@ def cohort():
     return simulate_cohorts({"RA": 60}, n_sites=1000, missing=0).cohorts["RA"]
 
 
-def finding(report, check):
-    """One check's row of the summary, and the names it found."""
-    row = report.summary.set_index("check").loc[check]
-    return row, report.details.loc[report.details["check"] == check, "name"].tolist()
+def finding(clean, report, check):
+    """One check's row of the report, and the names it found."""
+    row = report.set_index("check").loc[check]
+    details = clean.uns["quality"]
+    return row, details.loc[details["check"] == check, "name"].tolist()
 
 
 def test_a_clean_cohort_loses_only_its_sex_chromosomes(cohort):
     before = cohort.copy()
     clean, report = quality_control(cohort)
-    row, names = finding(report, "sex chromosomes")
+    row, names = finding(clean, report, "sex chromosomes")
     expected = cohort.var_names[cohort.var["chromosome"].isin(["X", "Y"])]
     assert names == expected.tolist()
     assert (row["n"], row["n_only"], row["n_before"]) == (len(expected),) * 2 + (1000,)
-    assert report.summary.loc[report.summary["check"] != "sex chromosomes", "n"].sum() == 0
+    assert report.loc[report["check"] != "sex chromosomes", "n"].sum() == 0
     assert clean.n_obs == 60
     assert np.array_equal(clean.X, cohort[:, clean.var_names].X, equal_nan=True)
     assert (clean.obs["flags"] == "").all()
@@ -44,11 +45,11 @@ def test_low_call_rate_and_missing_sites_are_dropped(cohort):
     cohort.X[20:33, 500] = np.nan
     cohort.X[20:30, 501] = np.nan
     clean, report = quality_control(cohort, sex_chromosomes=True)
-    row, names = finding(report, "call rate")
+    row, names = finding(clean, report, "call rate")
     assert names == ["RA-004"]
     assert row["action"] == "dropped"
-    assert report.details.loc[0, "value"] == pytest.approx(0.85)
-    row, names = finding(report, "missing")
+    assert clean.uns["quality"].loc[0, "value"] == pytest.approx(0.85)
+    row, names = finding(clean, report, "missing")
     assert names == [cohort.var_names[500]]
     assert clean.shape == (59, 999)
 
@@ -70,10 +71,10 @@ def test_probe_masks_are_switchable_and_counted(cohort):
         cohort, probe_masks=masks, masks=["snp", "cross"], sex_chromosomes=True
     )
     assert clean.var_names.tolist() == sites[25:].tolist()
-    snp, names = finding(report, "snp")
+    snp, names = finding(clean, report, "snp")
     assert names == sites[:10].tolist()
     assert (snp["n"], snp["n_only"]) == (10, 5)
-    cross, _ = finding(report, "cross")
+    cross, _ = finding(clean, report, "cross")
     assert (cross["n"], cross["n_only"]) == (20, 15)
     with pytest.raises(MiracleError, match="no list 'quality'; they have snp, cross, extra"):
         quality_control(cohort, probe_masks=masks, masks=["quality"])
@@ -86,7 +87,7 @@ def test_probes_that_are_not_cpg(cohort):
     names[:2] = ["ch.1.100F", "rs123"]
     cohort.var_names = names
     clean, report = quality_control(cohort, sex_chromosomes=True)
-    assert finding(report, "not CpG")[1] == ["ch.1.100F", "rs123"]
+    assert finding(clean, report, "not CpG")[1] == ["ch.1.100F", "rs123"]
     assert clean.n_vars == 998
     assert quality_control(cohort, sex_chromosomes=True, non_cpg=True)[0].n_vars == 1000
 
@@ -99,8 +100,8 @@ def test_values_that_failed_detection_become_missing(cohort):
     beads[7, 12] = 2
     cohort.layers["detection_p"], cohort.layers["beads"] = p, beads
     clean, report = quality_control(cohort, sex_chromosomes=True)
-    assert finding(report, "detection_p")[0]["n"] == 1
-    assert finding(report, "beads")[0]["n"] == 1
+    assert finding(clean, report, "detection_p")[0]["n"] == 1
+    assert finding(clean, report, "beads")[0]["n"] == 1
     expected = np.isnan(cohort.X)
     expected[4, 10] = expected[7, 12] = True
     assert np.array_equal(np.isnan(clean.X), expected)
@@ -111,7 +112,7 @@ def test_swapped_sex_is_flagged(cohort):
     swapped = cohort.obs_names[[2, 9]]
     cohort.obs.loc[swapped, "sex"] = cohort.obs.loc[swapped, "sex"].map({"F": "M", "M": "F"})
     clean, report = quality_control(cohort)
-    assert finding(report, "sex")[1] == swapped.tolist()
+    assert finding(clean, report, "sex")[1] == swapped.tolist()
     assert clean.obs.index[clean.obs["flags"] == "sex"].tolist() == swapped.tolist()
     assert clean.n_obs == 60
     assert quality_control(cohort, drop=["sex"])[0].n_obs == 58
@@ -123,8 +124,8 @@ def test_sex_is_not_guessed_without_evidence(cohort):
     assert predict_sex(cohort[:, ~cohort.var["chromosome"].isin(["X", "Y"])]).isna().all()
     del cohort.var["chromosome"]
     assert predict_sex(cohort).isna().all()
-    _, report = quality_control(cohort)
-    assert finding(report, "sex")[0]["n"] == 0
+    clean, report = quality_control(cohort)
+    assert finding(clean, report, "sex")[0]["n"] == 0
 
 
 def test_one_man_among_women_is_found(cohort):
@@ -139,7 +140,7 @@ def test_outlier_is_flagged_and_only_it(cohort):
     m = np.log2(cohort.X[11] / (1 - cohort.X[11])) + rng.normal(0, 3, cohort.n_vars)
     cohort.X[11] = 1 / (1 + 2.0**-m)
     clean, report = quality_control(cohort)
-    assert finding(report, "outlier")[1] == ["RA-012"]
+    assert finding(clean, report, "outlier")[1] == ["RA-012"]
     assert clean.obs["outlier_score"].idxmax() == "RA-012"
     assert quality_control(cohort, drop=["outlier"])[0].n_obs == 59
 
@@ -155,7 +156,7 @@ def test_copy_is_flagged_at_its_second_place(cohort):
     rng = np.random.default_rng(0)
     cohort.X[30] = np.clip(cohort.X[8] + rng.normal(0, 0.002, cohort.n_vars), 0.001, 0.999)
     clean, report = quality_control(cohort, drop=["duplicate"])
-    assert finding(report, "duplicate")[1] == ["RA-031"]
+    assert finding(clean, report, "duplicate")[1] == ["RA-031"]
     assert "RA-031" not in clean.obs_names
     assert "RA-009" in clean.obs_names
     pairs = duplicate_pairs(cohort)
@@ -168,23 +169,17 @@ def test_labels_are_never_read(cohort):
     first, report = quality_control(cohort)
     second, same = quality_control(other)
     assert np.array_equal(first.X, second.X)
-    pd.testing.assert_frame_equal(report.details, same.details)
+    pd.testing.assert_frame_equal(report, same)
+    pd.testing.assert_frame_equal(first.uns["quality"], second.uns["quality"])
 
 
 def test_result_is_written_and_read_back(cohort, tmp_path):
     cohort.X[3, :150] = np.nan
-    clean, report = quality_control(cohort)
+    clean, _ = quality_control(cohort)
     clean.write_h5ad(tmp_path / "clean.h5ad")
     back = anndata.read_h5ad(tmp_path / "clean.h5ad")
     assert np.array_equal(back.X, clean.X, equal_nan=True)
-    assert back.uns["quality"]["n"].tolist() == report.summary["n"].tolist()
-
-
-def test_reports_are_stacked(cohort):
-    report = quality_control(cohort)[1]
-    both = QualityReport.concat([report, report])
-    assert len(both.summary) == 2 * len(report.summary)
-    assert len(both.details) == 2 * len(report.details)
+    assert back.uns["quality"]["name"].tolist() == clean.uns["quality"]["name"].tolist()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from miracle_lib.cohorts.merge import merge_cohorts
 from miracle_lib.cohorts.simulation import simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing import CohortStandardizer, SiteSelector, beta_to_m
-from miracle_lib.preprocessing import scale as scale_module
+from miracle_lib.preprocessing import table as table_module
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def merged(simulation):
 
 
 def test_p_values_are_welchs(merged, monkeypatch):
-    monkeypatch.setattr(scale_module, "BLOCK", 101)
+    monkeypatch.setattr(table_module, "BLOCK", 101)
     X, Y, _ = merged
     selector = SiteSelector(k=10).fit(X, Y)
     m = beta_to_m(X.astype(float))

@@ -13,7 +13,7 @@ from miracle_lib.cohorts.merge import merge_cohorts
 from miracle_lib.cohorts.simulation import simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing import CohortStandardizer, beta_to_m, m_to_beta
-from miracle_lib.preprocessing import scale as scale_module
+from miracle_lib.preprocessing import table as table_module
 
 
 def frame(values, **kwargs):
@@ -30,7 +30,7 @@ def merged():
 
 @pytest.mark.parametrize("scale", ["m", "beta"])
 def test_equals_a_plain_computation(merged, scale, monkeypatch):
-    monkeypatch.setattr(scale_module, "BLOCK", 37)  # several blocks, the last one short
+    monkeypatch.setattr(table_module, "BLOCK", 37)  # several blocks, the last one short
     X, _, obs = merged
     z = CohortStandardizer(scale=scale).fit_transform(X, cohort=obs["cohort"])
     values = beta_to_m(X.astype(float)) if scale == "m" else X.astype(float)
