@@ -21,6 +21,7 @@ from miracle_lib.files import sha256, write_json
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 5  # in a row without a single new byte
+_CHUNK = 1 << 16  # bytes; at most so many are asked for again after a break
 _PAUSE = 2.0  # seconds, times the number of failures
 _TIMEOUT = 30  # seconds without an answer
 
@@ -229,7 +230,7 @@ def _receive(url: str, part: Path) -> None:
             disable=None,
         )
         with bar, open(part, "ab" if resumed else "wb") as file:
-            for block in answer.iter_content(1 << 18):
+            for block in answer.iter_content(_CHUNK):
                 file.write(block)
                 bar.update(len(block))
 

@@ -1,0 +1,103 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from miracle_lib.cohorts import load_manifest, read_phenotypes
+from miracle_lib.errors import MiracleError
+
+SAMPLES = pd.DataFrame(
+    {
+        "title": ["ill one, visit 1", "ill one, visit 2", "well two", "well three", "other four"],
+        "disease state": ["Ill ", "ILL", "well", "Well", "tired"],
+        "age": ["61", "61.5 years", "40y", "NA", "33"],
+        "gender": ["F", "female", "M", "Male", "?"],
+        "smoke": ["ex", "Never", "current", "pipe", "never"],
+        "cell": ["CD4", "CD4", "CD4", "CD14", "CD4"],
+    },
+    index=["s1", "s2", "s3", "s4", "s5"],
+)
+RULES = {
+    "label": {"key": "Disease State", "case": "ill", "control": "well"},
+    "age": {"key": ["years", "age"]},
+    "sex": {"key": "gender"},
+    "smoking": {"key": "smoke"},
+    "subject": {"key": "title", "pattern": r"(one|two|three|four)"},
+    "tissue": {"key": "cell"},
+}
+
+
+def read(write_manifest, samples=SAMPLES, allow_subset=False, **changes):
+    manifest = load_manifest(write_manifest(**{"phenotypes": RULES, **changes}))
+    return read_phenotypes(samples, manifest, allow_subset)
+
+
+def test_labels_and_covariates(write_manifest):
+    obs = read(write_manifest)
+    assert obs.index.tolist() == ["s1", "s2", "s3", "s4"]  # s5 is neither ill nor well
+    assert obs["label"].tolist() == [1, 1, 0, 0]
+    np.testing.assert_array_equal(obs["age"], [61, 61.5, 40, np.nan])
+    assert obs["sex"].tolist() == ["F", "F", "M", "M"]
+    assert obs["smoking"].fillna("").tolist() == ["former", "never", "current", ""]
+    assert obs["subject"].tolist() == ["one", "one", "two", "three"]
+    assert obs["tissue"].tolist() == ["CD4", "CD4", "CD4", "CD14"]
+    assert obs["cohort"].unique().tolist() == ["GSE1"]
+    assert obs["task"].unique().tolist() == ["Disease"]
+
+
+def test_without_rules_covariates_are_missing_and_every_sample_is_a_subject(write_manifest):
+    obs = read(write_manifest, phenotypes={"label": RULES["label"]})
+    assert obs["subject"].tolist() == obs.index.tolist()
+    assert obs[["age", "sex", "smoking"]].isna().all(axis=None)
+    assert obs["tissue"].unique().tolist() == ["blood"]
+
+
+def test_keep_restricts_samples(write_manifest):
+    obs = read(write_manifest, keep={"Cell": "cd4", "title": ["ill*", "well*"]})
+    assert obs.index.tolist() == ["s1", "s2", "s3"]
+
+
+def test_wildcards_match_titles(write_manifest):
+    rule = {"key": "title", "case": "ill *", "control": "well ????*"}
+    obs = read(write_manifest, phenotypes={"label": rule})
+    assert obs["label"].to_dict() == {"s1": 1, "s2": 1, "s4": 0}
+
+
+def with_rule(name, **rule):
+    return {"phenotypes": RULES | {name: RULES[name] | rule}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (with_rule("label", key="diagnosis"), "label looks for 'diagnosis', .*'disease state'"),
+        (with_rule("label", case="sick", control="fit"), r"label matches no .*'tired' x 1"),
+        (with_rule("label", case="sick"), r"0 cases and 2 controls, but both .*'well' x 1"),
+        (with_rule("age", key="years"), "the rule for age looks for 'years'"),
+        (with_rule("age", key="cell"), "age of sample 's1' is 'CD4', not a number"),
+        (with_rule("sex", female="W", male="X"), r"sex matches no sample; .*'F' x 1"),
+        (with_rule("subject", pattern="patient (.)"), "pattern .* for subject matches no value"),
+        ({"keep": {"cell": "CD8"}}, r"keep.cell = \['CD8'\] matches no sample; .*'CD4' x 4"),
+        ({"keep": {"organ": "skin"}}, "keep.organ looks for 'organ'"),
+        ({"expected": {"cases": 3, "controls": 2}}, "2 cases and 2 controls, expected 3 and 2"),
+        ({"expected": {"cases": 2, "controls": 1}}, "2 cases and 2 controls, expected 2 and 1"),
+    ],
+)
+def test_a_rule_that_does_not_fit_shows_what_is_there(write_manifest, changes, message):
+    with pytest.raises(MiracleError, match=message) as error:
+        read(write_manifest, **changes)
+    assert "cohort.yaml" in str(error.value)
+
+
+def test_a_subset_is_accepted_only_when_allowed_and_never_a_superset(write_manifest):
+    full = {"expected": {"cases": 3, "controls": 2}}
+    assert len(read(write_manifest, allow_subset=True, **full)) == 4
+    with pytest.raises(MiracleError, match="expected at most 1 and 2"):
+        read(write_manifest, allow_subset=True, expected={"cases": 1, "controls": 2})
+    with pytest.raises(MiracleError, match="both classes are needed"):
+        read(write_manifest, samples=SAMPLES[:2], allow_subset=True, **full)
+
+
+def test_an_optional_rule_may_find_nothing(write_manifest):
+    obs = read(write_manifest, **with_rule("age", key="years", optional=True))
+    assert obs["age"].isna().all()
+    assert obs["age"].dtype == float
