@@ -269,9 +269,13 @@ def _with_free_units(gene_pathway: sp.csr_matrix, n_free: int) -> sp.csr_matrix:
 
 
 def _start_as_average(layer: MaskedLinear, generator: torch.Generator | None) -> None:
-    """Set each node to the sum of its inputs over the root of their number, with small noise."""
+    """Set each node to the sum of its inputs over the root of their number, with small noise.
+
+    A fully connected layer keeps its random start: all its averages would be the same.
+    """
     layer.reset_parameters(generator)
-    layer.weight.mul_(NOISE).add_(layer.edge_scale())
+    if layer.out_features == 1 or layer.weight.numel() < layer.in_features * layer.out_features:
+        layer.weight.mul_(NOISE).add_(layer.edge_scale())
 
 
 def _scale_outputs(layer: MaskedLinear, outputs: Tensor) -> None:
