@@ -242,7 +242,7 @@ def _explain(layout: Layout, block: bytes, line: int, error: Exception) -> Mirac
                 f"{n_fields - 1}."
             )
         for field, sample in fields.items():
-            if cells[field] not in MISSING and not _is_number(cells[field]):
+            if cells[field] not in MISSING and not is_number(cells[field]):
                 return MiracleError(
                     f"{name}, line {number} ({cells[0][:40]!r}), sample {sample!r}: "
                     f"{cells[field][:40]!r} is no number."
@@ -250,7 +250,8 @@ def _explain(layout: Layout, block: bytes, line: int, error: Exception) -> Mirac
     return MiracleError(f"{name}, after line {line}: not a table of numbers ({error}).")
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a cell can be read as a number."""
     try:
         float(text)
     except ValueError:

@@ -91,8 +91,8 @@ def to_beta(table: SiteTable, scale: str, source: str) -> None:
                 f"{low:.4g} to {high:.4g}, as beta values do."
             )
         for row in table.values:
-            np.exp2(row, out=row)
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
+                np.exp2(row, out=row)
                 row[:] = np.where(np.isinf(row), 1, row / (1 + row))
         return
     if outside > 0.05 * np.count_nonzero(~np.isnan(table.values[0])) * len(table.values):

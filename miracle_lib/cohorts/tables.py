@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
-from miracle_lib.cohorts.delimited import MISSING, open_text
+from miracle_lib.cohorts.delimited import MISSING, is_number, open_text
 from miracle_lib.cohorts.site_table import PROBE, SiteTable
 from miracle_lib.cohorts.supplementary import read_supplementary, split
 from miracle_lib.errors import MiracleError
@@ -155,28 +155,27 @@ def _read_samples_by_sites(stream, header: list[str], delimiter: str, path: Path
 
 def _parse_row(text: bytes, name: str, number: int, header: list[str], path: Path) -> np.ndarray:
     """The numbers of one sample, one a line."""
-
-    def column(kind: pa.DataType) -> pa.ChunkedArray:
-        return arrow_csv.read_csv(
+    try:
+        column = arrow_csv.read_csv(
             pa.BufferReader(text + b"\n"),
-            read_options=arrow_csv.ReadOptions(column_names=["v"], use_threads=False),
+            read_options=arrow_csv.ReadOptions(column_names=["value"], use_threads=False),
             parse_options=arrow_csv.ParseOptions(ignore_empty_lines=False),
             convert_options=arrow_csv.ConvertOptions(
-                column_types={"v": kind}, null_values=MISSING, quoted_strings_can_be_null=True
+                column_types={"value": pa.float64()},
+                null_values=MISSING,
+                quoted_strings_can_be_null=True,
             ),
-        )["v"]
-
-    try:
-        return column(pa.float64()).to_numpy().astype(np.float32)
+        )["value"]
     except pa.ArrowInvalid as error:
-        for site, cell in zip(header[1:], column(pa.string()).to_pylist(), strict=False):
-            try:
-                float(cell or "nan")
-            except ValueError:
+        cells = [cell.strip('"') for cell in text.decode("utf-8", "replace").split("\n")]
+        for site, cell in zip(header[1:], cells, strict=False):
+            if cell not in MISSING and not is_number(cell):
                 raise MiracleError(
-                    f"{path.name}, line {number} ({name!r}), site {site!r}: {cell!r} is no number."
+                    f"{path.name}, line {number} ({name!r}), site {site!r}: {cell[:40]!r} is no "
+                    "number."
                 ) from error
         raise MiracleError(f"{path.name}, line {number}: not a row of numbers.") from error
+    return column.to_numpy().astype(np.float32)
 
 
 def _read_parquet(path: Path) -> SiteTable:

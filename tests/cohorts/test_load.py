@@ -1,0 +1,195 @@
+import errno
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+import miracle_lib as ml
+from miracle_lib.cohorts import annotate_sites, write_cohort
+from miracle_lib.errors import MiracleError
+
+STATUS = [["status: ill", "status: well", "status: Ill", "status: other"]]
+VALUES = [[0.25, 0.5, float("nan"), 0.1], [1.0, 0.0, 0.125, 0.2]]
+
+
+@pytest.mark.parametrize(
+    ("name", "n_sites", "cases", "controls", "female"),
+    [
+        ("GSE42861", 3000, 50, 50, 83),
+        ("GSE125105", 591, 489, 210, 387),
+        ("GSE72774", 591, 289, 219, 227),
+        ("GSE66695", 1000, 80, 40, 0),
+    ],
+)
+def test_real_series(mirror, name, n_sites, cases, controls, female):
+    subset = name == "GSE42861"
+    adata = ml.load_cohort(name, mirror, allow_subset=subset)
+    assert adata.shape == (cases + controls, n_sites)
+    assert (adata.obs["label"] == 1).sum() == cases
+    assert (adata.obs["label"] == 0).sum() == controls
+    assert (adata.obs["sex"] == "F").sum() == female
+    assert adata.X.dtype == np.float32
+    assert np.nanmin(adata.X) >= 0
+    assert np.nanmax(adata.X) <= 1
+    assert adata.uns["provenance"]["complete"] == str(not subset)
+
+
+def test_a_subset_of_a_real_series_is_refused_unless_allowed(mirror):
+    with pytest.raises(MiracleError, match="50 cases and 50 controls, expected 354 and 335"):
+        ml.load_cohort("GSE42861", mirror)
+
+
+def test_a_series_matrix_becomes_anndata(write_series, write_manifest):
+    path = write_series(VALUES, characteristics=STATUS)
+    adata = ml.load_cohort(write_manifest(expected={"cases": 2, "controls": 1}))
+    assert adata.obs_names.tolist() == ["GSM0", "GSM1", "GSM2"]
+    assert adata.var_names.tolist() == ["cg00000000", "cg00000001"]
+    np.testing.assert_array_equal(adata.X, np.float32([[0.25, 1], [0.5, 0], [np.nan, 0.125]]))
+    assert adata.obs["platform"].unique().tolist() == ["450K"]
+    provenance = adata.uns["provenance"]
+    assert all(isinstance(value, str) for value in provenance.values())
+    assert provenance["complete"] == "True"
+    assert path.name in "".join(provenance)
+
+
+def test_what_is_written_is_read_back(write_series, write_manifest, tmp_path):
+    write_series(VALUES, characteristics=STATUS)
+    adata = ml.load_cohort(write_manifest())
+    write_cohort(adata, tmp_path / "out" / "GSE1.h5ad")
+    back = anndata.read_h5ad(tmp_path / "out" / "GSE1.h5ad")
+    np.testing.assert_array_equal(back.X, adata.X)
+    assert back.obs["label"].tolist() == [1, 0, 1]
+    assert back.obs["sex"].isna().all()
+    assert back.uns["provenance"] == adata.uns["provenance"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["GSE1.h5ad"]
+
+
+def test_a_full_disk_leaves_nothing_behind(write_series, write_manifest, tmp_path, monkeypatch):
+    write_series(VALUES, characteristics=STATUS)
+    adata = ml.load_cohort(write_manifest())
+
+    def full(self, path, **_):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(anndata.AnnData, "write_h5ad", full)
+    with pytest.raises(MiracleError, match=r"GSE1.h5ad cannot be written .* the disk is full"):
+        write_cohort(adata, tmp_path / "out" / "GSE1.h5ad")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_values_from_a_supplementary_file_joined_by_title(write_series, write_manifest, tmp_path):
+    titles = ["P1", "P2", "P3", "P4"]
+    write_series(np.empty((0, 4)), characteristics=STATUS, titles=titles)
+    lines = ["ID\tP3\tP4\tP1\tP2", "cg01\t0.3\t0.4\t0.1\t0.2"]
+    (tmp_path / "GSE1_processed.txt").write_text("\n".join(lines) + "\n")
+    files = [
+        {"url": "GSE1_series_matrix.txt.gz", "values": False},
+        {"url": "GSE1_processed.txt", "layout": "supplementary", "columns": "title"},
+    ]
+    adata = ml.load_cohort(write_manifest(files=files))
+    np.testing.assert_array_equal(adata.X, np.float32([[0.1], [0.2], [0.3]]))
+    files[1]["columns"] = "nickname"
+    with pytest.raises(MiracleError, match="joins columns by 'nickname', but the samples have"):
+        ml.load_cohort(write_manifest(files=files))
+    with pytest.raises(MiracleError, match="the table is empty; .* supplementary"):
+        ml.load_cohort(write_manifest(files=[{"url": "GSE1_series_matrix.txt.gz"}]))
+
+
+def test_two_platforms_of_one_series(write_series, write_manifest):
+    write_series(VALUES, characteristics=STATUS)
+    write_series(
+        [[0.7, 0.8]],
+        name="GSE1-GPL21145_series_matrix.txt.gz",
+        sites=["cg00000001"],
+        samples=["GSM8", "GSM9"],
+        characteristics=[["status: well", "status: ill"]],
+        platform="GPL21145",
+    )
+    files = [
+        {"url": "GSE1_series_matrix.txt.gz"},
+        {"url": "GSE1-GPL21145_series_matrix.txt.gz"},
+    ]
+    adata = ml.load_cohort(write_manifest(files=files, platform="450K+EPIC"))
+    assert adata.obs_names.tolist() == ["GSM0", "GSM1", "GSM2", "GSM8", "GSM9"]
+    assert adata.obs["platform"].tolist() == ["450K"] * 3 + ["EPIC"] * 2
+    np.testing.assert_array_equal(adata.X[:, 0], np.float32([1.0, 0.0, 0.125, 0.7, 0.8]))
+    with pytest.raises(MiracleError, match=r"'GSM8' is from platform GPL21145, .* says 450K\."):
+        ml.load_cohort(write_manifest(files=files))
+
+
+def test_a_users_table_with_a_table_of_samples(write_manifest, tmp_path):
+    frame = pd.DataFrame(
+        [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]], index=["c", "a", "b"], columns=["cg1", "cg2"]
+    )
+    frame.to_csv(tmp_path / "beta.csv")
+    (tmp_path / "people.csv").write_text("id,status,age\na,ill,50\nb,well,60\n")
+    files = [
+        {"url": "people.csv", "layout": "samples"},
+        {"url": "beta.csv", "layout": "table"},
+    ]
+    rules = {
+        "label": {"key": "status", "case": "ill", "control": "well"},
+        "age": {"key": "age"},
+    }
+    adata = ml.load_cohort(write_manifest(files=files, phenotypes=rules))
+    assert adata.obs["age"].to_dict() == {"a": 50, "b": 60}
+    np.testing.assert_array_equal(adata.X, np.float32([[0.3, 0.4], [0.5, 0.6]]))
+    (tmp_path / "people.csv").write_text("id,status,age\na,ill,50\nz,well,60\n")
+    with pytest.raises(MiracleError, match="no values for sample 'z'"):
+        ml.load_cohort(write_manifest(files=files, phenotypes=rules))
+    (tmp_path / "people.csv").write_text("id,status,age\ny,ill,50\nz,well,60\n")
+    with pytest.raises(MiracleError, match=r"beta.csv: none of its samples \(c, a, b"):
+        ml.load_cohort(write_manifest(files=files, phenotypes=rules))
+
+
+def test_m_values_are_converted_when_the_manifest_says_so(write_series, write_manifest):
+    write_series([[-2.0, 2.0, 0.0, 1.0]], characteristics=STATUS)
+    with pytest.raises(MiracleError, match=r"GSE1_series_matrix.txt.gz: .* M-values"):
+        ml.load_cohort(write_manifest())
+    adata = ml.load_cohort(write_manifest(scale="m"))
+    np.testing.assert_allclose(adata.X[:, 0], [0.2, 0.8, 0.5], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sites": ["cg1", "cg1"]}, "site 'cg1' occurs more than once"),
+        ({"values": [[0.5] * 4, [float("nan")] * 4]}, "site 'cg00000001' has no value"),
+        ({"values": [[float("nan"), 0.5, 0.5, 0.5]]}, "sample 'GSM0' has no value at all"),
+        ({"values": [[0.5] * 4] * 30 + [[1.5, 0.5, 0.5, 0.5]]}, "1.5 at site 'cg00000030'"),
+        ({"characteristics": [["status: ill"] * 4]}, "4 cases and 0 controls"),
+    ],
+)
+def test_bad_content_is_named(write_series, write_manifest, options, message):
+    write_series(**{"values": VALUES, "characteristics": STATUS} | options)
+    with pytest.raises(MiracleError, match=message):
+        ml.load_cohort(write_manifest())
+
+
+def test_files_that_do_not_make_a_cohort(write_series, write_manifest, tmp_path):
+    write_series(VALUES, characteristics=STATUS)
+    matrix = {"url": "GSE1_series_matrix.txt.gz"}
+    with pytest.raises(MiracleError, match=r"cohort.yaml: no file with values"):
+        ml.load_cohort(write_manifest(files=[matrix | {"values": False}]))
+    with pytest.raises(MiracleError, match="sample 'GSM0' is in more than one file"):
+        ml.load_cohort(write_manifest(files=[matrix, matrix | {"values": False}]))
+    (tmp_path / "beta.csv").write_text("id,cg1\na,0.5\n")
+    with pytest.raises(MiracleError, match="no file describes the samples"):
+        ml.load_cohort(write_manifest(files=[{"url": "beta.csv", "layout": "table"}]))
+    with pytest.raises(MiracleError, match=r"absent.txt.gz is not in"):
+        ml.load_cohort(write_manifest(files=[{"url": "absent.txt.gz"}]))
+
+
+def test_annotation_of_sites(write_series, write_manifest):
+    write_series(VALUES, characteristics=STATUS)
+    adata = ml.load_cohort(write_manifest())
+    table = pd.DataFrame(
+        {"position": [10.0, 20.0], "genes": ["A;B", "C"], "masked": [True, False]},
+        index=["cg00000001", "cg99999999"],
+    )
+    annotate_sites(adata, table)
+    np.testing.assert_array_equal(adata.var["position"], [np.nan, 10.0])
+    assert adata.var["genes"].tolist() == ["", "A;B"]
+    assert adata.var["masked"].tolist() == [False, True]

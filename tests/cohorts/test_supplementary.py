@@ -1,0 +1,81 @@
+import gzip
+
+import numpy as np
+import pytest
+
+from miracle_lib.cohorts import read_supplementary
+from miracle_lib.errors import MiracleError
+
+NAMES = {"GSM1": "blood A", "GSM2": "blood B"}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(*lines, name="processed.txt.gz"):
+        path = tmp_path / name
+        text = ("\n".join(lines) + "\n").encode()
+        path.write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+        return path
+
+    return write
+
+
+def test_columns_are_joined_by_name_not_by_position(write):
+    path = write("ID\tblood B\tblood X\tBlood  a", "cg01\t0.2\t0.9\t0.1", "cg02\tNA\t0.9\t0.3")
+    table = read_supplementary(path, NAMES)
+    assert list(table.samples) == ["GSM1", "GSM2"]
+    np.testing.assert_array_equal(table.values, np.float32([[0.1, 0.3], [0.2, np.nan]]))
+    assert list(table.sites) == ["cg01", "cg02"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "ID\tblood A\tDetection Pval\tblood B\tDetection Pval",
+        "ID\tblood A.AVG_Beta\tblood A.Detection Pval\tblood B.AVG_Beta\tblood B.Detection Pval",
+        "ID\tblood A_beta\tblood A_DetectionPval\tblood B_beta\tblood B_DetectionPval",
+        "ID\tblood A\tblood A Detection P-value\tblood B\tblood B Detection P-value",
+        '"ID"\t"blood A.beta"\t"blood A.pval"\t"blood B.beta"\t"blood B.pval"',
+        "blood A\tDetection Pval\tblood B\tDetection Pval",  # R: no title for the row names
+    ],
+)
+def test_values_that_were_not_detected_become_missing(write, header):
+    path = write(header, "cg01\t0.1\t0.001\t0.2\t0.011", "cg02\t0.3\t0.01\t0.4\t0.0")
+    table = read_supplementary(path, NAMES)
+    np.testing.assert_array_equal(table.values, np.float32([[0.1, 0.3], [np.nan, 0.4]]))
+    strict = read_supplementary(path, NAMES, detection_p=0.0005)
+    np.testing.assert_array_equal(strict.values, np.float32([[np.nan, np.nan], [np.nan, 0.4]]))
+
+
+def test_text_columns_of_no_sample_are_left_out(write):
+    path = write("ID,CHR,blood A,blood B,Gene", "cg01,X,0.1,0.2,AHRR;F2RL3", name="a.csv")
+    table = read_supplementary(path, NAMES)
+    np.testing.assert_array_equal(table.values, np.float32([[0.1], [0.2]]))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["ID\tblood A\tother", "cg01\t1\t1"], "GSM2 is called 'blood B', and 0 columns are"),
+        (["ID\tblood A\tblood B\tblood B", "cg01\t1\t1\t1"], "GSM2 .* and 2 columns are"),
+        (["ID\tblood A\tblood B", "cg01\t1"], "line 1 has 3 fields, line 2 has 2"),
+        (["ID\tblood A\tblood B", "cg01\t1\t1", "cg02\t1"], r"line 3 \('cg02'\): 1 values"),
+        (["ID\tblood A\tblood B", "cg01\t1\tabc"], r"line 2 .*sample 'GSM2': 'abc' is no number"),
+    ],
+)
+def test_bad_files(write, lines, message):
+    with pytest.raises(MiracleError, match=f"^processed.txt.gz.*{message}"):
+        read_supplementary(write(*lines), NAMES)
+
+
+def test_samples_of_the_same_title_cannot_be_joined(write):
+    path = write("ID\tblood", "cg01\t0.5")
+    with pytest.raises(MiracleError, match="several samples have the same title"):
+        read_supplementary(path, {"GSM1": "blood", "GSM2": "Blood"})
+
+
+def test_truncated_gzip(write):
+    path = write("ID\tblood A\tblood B", *(f"cg{i}\t0.{i}\t0.5" for i in range(1000)))
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(MiracleError, match=r"processed.txt.gz .*cut short"):
+        read_supplementary(path, NAMES)
