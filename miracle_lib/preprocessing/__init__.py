@@ -1,5 +1,8 @@
 """Preparing beta values: quality, scale, standardisation within cohorts, choice of sites."""
 
+from miracle_lib.preprocessing.cells import estimate_cell_fractions, read_cell_reference
+from miracle_lib.preprocessing.covariates import CovariateResidualizer
+from miracle_lib.preprocessing.imputation import SiteImputer
 from miracle_lib.preprocessing.quality import quality_control
 from miracle_lib.preprocessing.samples import duplicate_pairs, outlier_scores, predict_sex
 from miracle_lib.preprocessing.scale import beta_to_m, m_to_beta
@@ -8,11 +11,15 @@ from miracle_lib.preprocessing.standardize import CohortStandardizer
 
 __all__ = [
     "CohortStandardizer",
+    "CovariateResidualizer",
+    "SiteImputer",
     "SiteSelector",
     "beta_to_m",
     "duplicate_pairs",
+    "estimate_cell_fractions",
     "m_to_beta",
     "outlier_scores",
     "predict_sex",
     "quality_control",
+    "read_cell_reference",
 ]
