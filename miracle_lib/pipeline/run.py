@@ -108,6 +108,7 @@ class Run:
         self.directory = (ROOT / parameters.run_dir).resolve()
         self.mirror = mirror or os.environ.get("MIRACLE_MIRROR")
         self._loaded: dict[Any, Any] = {}
+        self._found: set[str] = set()
 
     @cached_property
     def inputs(self) -> dict[str, str]:
@@ -145,8 +146,11 @@ class Run:
             self.folder(upstream)
         done = self.directory / "steps" / name / self.key(name)
         if done.is_dir():
-            log.info("%s: unchanged, not run again", name)
+            if name not in self._found:
+                log.info("%s: unchanged, not run again", name)
+            self._found.add(name)
             return done
+        self._found.add(name)
         work = done.with_suffix(".part")
         work.mkdir(parents=True, exist_ok=True)
         self.describe()

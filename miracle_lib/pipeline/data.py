@@ -1,7 +1,6 @@
-"""The steps of a run, from cohorts to answers; each fills a folder with files anyone can open."""
+"""From the outside world to samples and masks: the first steps of a run, and what reads them."""
 
 import json
-import logging
 from pathlib import Path
 
 import anndata
@@ -14,8 +13,6 @@ from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, simulate
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.preprocessing import quality_control
-
-log = logging.getLogger(__name__)
 
 COVARIATES = ("age", "sex", "smoking")
 

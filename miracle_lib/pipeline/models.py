@@ -1,0 +1,95 @@
+"""The model, its scores and its ablations: the middle steps of a run, and what reads them."""
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import make_pipeline
+
+from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.evaluation import PerTaskBaseline, cross_validate, scores_of
+from miracle_lib.files import atomic_path
+from miracle_lib.pipeline.data import covariate_table, graph, tables
+from miracle_lib.pipeline.run import Run, step
+from miracle_lib.preprocessing import SiteSelector
+
+log = logging.getLogger(__name__)
+
+FITTING = ("seed", "weighting", "device", "selection", "n_sites")
+REFERENCES = {
+    "L2 logistic regression": "logistic_l2",
+    "covariates only": "covariates",
+    "best single CpG": "single_cpg",
+}
+
+
+@step(uses=FITTING, after=("hierarchy",))
+def model(run: Run, folder: Path) -> None:
+    """Fit the model on all samples, for looking at what it learnt; scores come from folds."""
+    X, Y, obs = tables(run)
+    if run.parameters.selection != "none":
+        X = SiteSelector(run.parameters.selection, run.parameters.n_sites).fit_transform(X, Y)
+    fitted = classifier(run).set_params(checkpoint_dir=folder / "checkpoint")
+    fitted.fit(X, Y, cohort=obs["cohort"], covariates=covariate_table(obs), groups=obs["subject"])
+    fitted.save(folder / "model")
+    fitted.history_.to_csv(folder / "history.csv")
+
+
+@step(uses=(*FITTING, "n_folds", "n_repeats"), after=("hierarchy",))
+def scores(run: Run, folder: Path) -> None:
+    """Cross-validate the model and its reference methods on the same folds."""
+    seed = run.parameters.seed
+    methods = {
+        title: PerTaskBaseline(name, random_state=seed) for title, name in REFERENCES.items()
+    }
+    for title, method in {"MIRACLE": classifier(run), **methods}.items():
+        target = folder / f"{title}.csv"
+        if not target.is_file():
+            log.info("scores: %s", title)
+            predictions = cross_validated(run, selected(run, method)).attrs["predictions"]
+            with atomic_path(target) as temporary:
+                predictions.to_csv(temporary)
+
+
+def classifier(run: Run) -> MiracleClassifier:
+    """Give the model that the parameters describe, not fitted."""
+    values = run.parameters
+    return MiracleClassifier(
+        graph(run), weighting=values.weighting, device=values.device, random_state=values.seed
+    )
+
+
+def selected(run: Run, method: BaseEstimator) -> BaseEstimator:
+    """Put the run's site selection before a method, so that it is fitted inside each fold."""
+    if run.parameters.selection == "none":
+        return method
+    return make_pipeline(SiteSelector(run.parameters.selection, run.parameters.n_sites), method)
+
+
+def cross_validated(run: Run, method: BaseEstimator) -> pd.DataFrame:
+    """Score a method on the folds of the run, subjects kept together."""
+    X, Y, obs = tables(run)
+    return cross_validate(
+        method,
+        X,
+        Y,
+        groups=obs["subject"],
+        cohort=obs["cohort"],
+        covariates=covariate_table(obs),
+        n_splits=run.parameters.n_folds,
+        n_repeats=run.parameters.n_repeats,
+        random_state=run.parameters.seed,
+    )
+
+
+def fitted_model(run: Run) -> MiracleClassifier:
+    """Model fitted on all samples of the run."""
+    return run.load("model", "model", MiracleClassifier.load)
+
+
+def score_tables(run: Run) -> dict[str, pd.DataFrame]:
+    """Scores by task and fold, with predictions attached, for each method of the run."""
+    folder = run.folder("scores")
+    titles = ["MIRACLE", *REFERENCES]
+    return {title: scores_of(pd.read_csv(folder / f"{title}.csv", index_col=0)) for title in titles}
