@@ -1,0 +1,509 @@
+"""Ablations: which part of the model earns its place, on the same folds and seeds."""
+
+import inspect
+import time
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy import stats
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.evaluation.baselines import BASELINES, PerTaskBaseline
+from miracle_lib.evaluation.comparison import compare_methods
+from miracle_lib.evaluation.grid import Cell, Data, Tables, run_grid
+from miracle_lib.evaluation.splits import make_folds
+from miracle_lib.evaluation.validation import (
+    evaluate_fold,
+    fit_fold,
+    predict_fold,
+    scores_of,
+    select_before_split,
+)
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.preprocessing import SiteSelector
+
+ABLATIONS = Path(__file__).resolve().parents[2] / "data_manifest" / "ablations.yaml"
+
+
+class _Strict(BaseModel):
+    """Refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Variant(_Strict):
+    """One model to score; see the head of ``data_manifest/ablations.yaml``."""
+
+    baseline: str | None = None
+    tasks: Literal["multi", "single"] = "multi"
+    mask: Literal["biological", "permuted", "random", "fully_connected"] = "biological"
+    n_sites: int | None = Field(None, ge=1)
+    protocol: Literal["nested", "leaky"] = "nested"
+    model: dict[str, Any] = Field(default_factory=dict)
+    small: bool = True
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Self:
+        if self.baseline is not None and self.baseline not in BASELINES:
+            raise ValueError(f"unknown baseline {self.baseline!r}; known: {', '.join(BASELINES)}")
+        unknown = set(self.model) - set(MiracleClassifier._get_param_names())
+        if unknown:
+            raise ValueError(f"MiracleClassifier has no argument {sorted(unknown)[0]!r}")
+        if self.protocol == "leaky" and self.n_sites is None:
+            raise ValueError("a leaky protocol needs n_sites")
+        return self
+
+
+class Comparison(_Strict):
+    """A question, the level that the others are compared with, and all levels."""
+
+    question: str
+    reference: str
+    levels: dict[str, Variant]
+    small: bool = True
+
+    @model_validator(mode="after")
+    def _reference_exists(self) -> Self:
+        if self.reference not in self.levels:
+            raise ValueError(f"the reference {self.reference!r} is not among the levels")
+        return self
+
+
+class Scale(_Strict):
+    """How many folds and repeats, and arguments that every network gets."""
+
+    n_splits: int = Field(ge=2)
+    n_repeats: int = Field(1, ge=1)
+    model: dict[str, Any] = Field(default_factory=dict)
+
+
+class AblationGrid(_Strict):
+    """All comparisons, at every scale."""
+
+    scales: dict[str, Scale]
+    comparisons: dict[str, Comparison]
+
+    def at(self, scale: str, n_sites: int, only: list[str] | None = None) -> "AblationGrid":
+        """Return the comparisons of one scale that make sense for so many sites.
+
+        Parameters
+        ----------
+        scale : str
+            A name in ``scales``; "small" leaves out what is marked ``small: false``.
+        n_sites : int
+            Levels that would select more sites than there are are left out.
+        only : list of str, optional
+            Names of the comparisons wanted.
+        """
+        if scale not in self.scales:
+            raise MiracleError(
+                f"Unknown scale {scale!r}; expected one of {', '.join(self.scales)}."
+            )
+        unknown = set(only or ()) - set(self.comparisons)
+        if unknown:
+            raise MiracleError(
+                f"Unknown comparison {sorted(unknown)[0]!r}; expected one of "
+                f"{', '.join(self.comparisons)}."
+            )
+        kept = {}
+        for name, comparison in self.comparisons.items():
+            levels = {
+                label: level
+                for label, level in comparison.levels.items()
+                if (level.n_sites or 0) < n_sites and (level.small or scale != "small")
+            }
+            wanted = (only is None or name in only) and (comparison.small or scale != "small")
+            if wanted and comparison.reference in levels and len(levels) > 1:
+                kept[name] = comparison.model_copy(update={"levels": levels})
+        return AblationGrid(scales={scale: self.scales[scale]}, comparisons=kept)
+
+
+def load_ablations(path: str | Path = ABLATIONS) -> AblationGrid:
+    """Read the grid of ablations from a YAML file.
+
+    Raises
+    ------
+    MiracleError
+        A missing file, or an unknown key or value, named with its place.
+
+    Examples
+    --------
+    >>> load_ablations().comparisons["mask"].reference
+    'biological'
+    """
+    path = Path(path)
+    try:
+        return AblationGrid(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise MiracleError(f"{path} does not exist; expected a grid of ablations.") from None
+    except yaml.YAMLError as error:
+        raise MiracleError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise MiracleError(f"{path}: {place}: {first['msg']}.") from None
+
+
+class SingleTask(ClassifierMixin, BaseEstimator):
+    """Fit a clone of a multi-task estimator for every task alone.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+        As for :func:`cross_validate`.
+
+    Attributes
+    ----------
+    models_ : dict of str to estimator
+        Fitted on the samples labelled for the task, and on no other.
+    """
+
+    def __init__(self, estimator: BaseEstimator) -> None:
+        self.estimator = estimator
+
+    def fit(
+        self,
+        X: pd.DataFrame,
+        Y: pd.DataFrame,
+        cohort: Any = None,
+        covariates: pd.DataFrame | None = None,
+        groups: Any = None,
+    ) -> "SingleTask":
+        """Fit one model per task; arguments as in :meth:`MiracleClassifier.fit`."""
+        self.models_ = {}
+        for task in Y.columns:
+            rows = np.flatnonzero(Y[task].notna())
+            known = {"cohort": cohort, "covariates": covariates, "groups": groups}
+            self.models_[task] = fit_fold(clone(self.estimator), X, Y[[task]], rows, **known)
+        return self
+
+    def predict_proba(
+        self, X: pd.DataFrame, covariates: pd.DataFrame | None = None
+    ) -> pd.DataFrame:
+        """Probability of being a case, samples x tasks."""
+        rows = np.arange(len(X))
+        tables = [predict_fold(model, X, rows, covariates) for model in self.models_.values()]
+        return pd.concat(tables, axis=1)
+
+
+def masked_as(hierarchy: Hierarchy, mask: str, seed: int) -> Hierarchy:
+    """Return the hierarchy or one of its controls."""
+    controls = {
+        "biological": lambda: hierarchy,
+        "permuted": lambda: hierarchy.permuted(seed),
+        "random": lambda: hierarchy.random(seed),
+        "fully_connected": hierarchy.fully_connected,
+    }
+    return controls[mask]()
+
+
+def build(variant: Variant, hierarchy: Hierarchy, seed: int = 0) -> BaseEstimator:
+    """Make the estimator of a variant.
+
+    Parameters
+    ----------
+    variant : Variant
+    hierarchy : Hierarchy
+        The biological one.
+    seed : int, default 0
+        Of the network, and of the control masks.
+
+    Returns
+    -------
+    MiracleClassifier, PerTaskBaseline, SingleTask, or a Pipeline that selects sites first
+    """
+    if variant.baseline is not None:
+        options = None
+        if variant.baseline == "dense_autoencoder":
+            options = {"hidden": (len(hierarchy.genes), len(hierarchy.pathways))}
+        estimator = PerTaskBaseline(variant.baseline, options=options, random_state=seed)
+    else:
+        mask = masked_as(hierarchy, variant.mask, seed)
+        settings = {"random_state": seed, "progress": False} | variant.model
+        if "epochs" in settings:
+            settings["epochs"] = tuple(settings["epochs"])
+        estimator = MiracleClassifier(mask, **settings)
+    if variant.n_sites is not None:
+        estimator = make_pipeline(SiteSelector("ttest", k=variant.n_sites), estimator)
+    return SingleTask(estimator) if variant.tasks == "single" else estimator
+
+
+def run_cell(
+    variant: dict[str, Any],
+    repeat: int,
+    fold: int,
+    n_splits: int,
+    random_state: int,
+    X: pd.DataFrame,
+    Y: pd.DataFrame,
+    hierarchy: Hierarchy,
+    groups: Any = None,
+    cohort: Any = None,
+    covariates: pd.DataFrame | None = None,
+) -> Tables:
+    """Score one variant on one fold.
+
+    Returns
+    -------
+    dict of str to DataFrame
+        predictions (as of :func:`cross_validate`), fit (seconds, epochs, epochs_to_best) and
+        pathways (task, pathway, score: how far cases and controls differ in its activity).
+    """
+    seed = random_state + repeat
+    settings = Variant(**variant)
+    estimator = build(settings, hierarchy, seed)
+    if settings.protocol == "leaky":
+        estimator, X = select_before_split(estimator, X, Y)
+    split = list(make_folds(Y, groups, n_splits, random_state=seed))[fold]._replace(repeat=repeat)
+    start = time.perf_counter()
+    predictions, model = evaluate_fold(estimator, X, Y, split, groups, cohort, covariates)
+    seconds = time.perf_counter() - start
+    networks = _networks(model)
+    fit = {"repeat": repeat, "fold": fold, "seconds": seconds} | _epochs(networks)
+    rows = split.train
+    return {
+        "predictions": predictions,
+        "fit": pd.DataFrame([fit]),
+        "pathways": pathway_scores(networks, X.iloc[rows], Y.iloc[rows]).assign(
+            repeat=repeat, fold=fold
+        ),
+    }
+
+
+def _networks(model: BaseEstimator) -> list[MiracleClassifier]:
+    """Fitted networks in a model: one, one per task, or none."""
+    models = model.models_.values() if isinstance(model, SingleTask) else [model]
+    last = [item[-1] if isinstance(item, Pipeline) else item for item in models]
+    return [item for item in last if isinstance(item, MiracleClassifier)]
+
+
+def _epochs(networks: list[MiracleClassifier]) -> dict[str, float]:
+    """Epochs of gradient training, and those until the best validation loss; mean over networks."""
+    if not networks:
+        return {"epochs": np.nan, "epochs_to_best": np.nan}
+    total, best = [], []
+    for network in networks:
+        stages = [part for _, part in network.history_.groupby("stage", sort=False)]
+        total.append(sum(len(part) for part in stages))
+        best.append(sum(int(np.argmin(part["validation"])) + 1 for part in stages))
+    return {"epochs": float(np.mean(total)), "epochs_to_best": float(np.mean(best))}
+
+
+def pathway_scores(
+    networks: list[MiracleClassifier], X: pd.DataFrame, Y: pd.DataFrame
+) -> pd.DataFrame:
+    """Difference of each pathway's activity between cases and controls, per task.
+
+    Returns
+    -------
+    DataFrame
+        task, pathway, score: Welch's t statistic of the activity. The sign of an activity is
+        arbitrary.
+    """
+    tables = []
+    for network in networks:
+        for task in network.tasks_:
+            rows = Y[task].notna()
+            activity = network.transform(X[rows])
+            case = (Y.loc[rows, task] == 1).to_numpy()
+            t = stats.ttest_ind(activity[case], activity[~case], equal_var=False).statistic
+            tables.append(pd.DataFrame({"task": task, "pathway": activity.columns, "score": t}))
+    columns = ["task", "pathway", "score"]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+@dataclass(frozen=True)
+class Ablations:
+    """Results of a grid of ablations.
+
+    Attributes
+    ----------
+    grid : AblationGrid
+        What was run.
+    scores : dict of (comparison, level) to DataFrame
+        As of :func:`cross_validate`.
+    fits : DataFrame
+        comparison, level, repeat, fold, seconds, epochs, epochs_to_best.
+    pathways : DataFrame
+        comparison, level, repeat, fold, task, pathway, score.
+    """
+
+    grid: AblationGrid
+    scores: dict[tuple[str, str], pd.DataFrame]
+    fits: pd.DataFrame
+    pathways: pd.DataFrame
+
+    def levels(self, comparison: str) -> dict[str, pd.DataFrame]:
+        """Return the scores of one comparison, by level."""
+        return {level: table for (name, level), table in self.scores.items() if name == comparison}
+
+    def effects(self, metric: str = "auroc", rope: float = 0.01) -> pd.DataFrame:
+        """Compare every level with the reference of its comparison.
+
+        Parameters
+        ----------
+        metric : str, default "auroc"
+        rope : float, default 0.01
+            Half width of the region of practical equivalence.
+
+        Returns
+        -------
+        DataFrame
+            comparison, level, reference, task ("all" is the mean over tasks), and the columns of
+            :func:`correlated_t`. ``attrs["note"]`` says what the number of tasks can support.
+        """
+        tables = [
+            compare_methods(self.levels(name), comparison.reference, metric, rope).assign(
+                comparison=name
+            )
+            for name, comparison in self.grid.comparisons.items()
+        ]
+        note = tables[0].attrs["note"]
+        for table in tables:
+            table.attrs = {}
+        table = pd.concat(tables, ignore_index=True).rename(columns={"method": "level"})
+        table = table[["comparison", *table.columns.drop("comparison")]]
+        table.attrs["note"] = note
+        return table
+
+
+def run_ablations(
+    grid: AblationGrid,
+    X: pd.DataFrame,
+    Y: pd.DataFrame,
+    hierarchy: Hierarchy,
+    store: str | Path,
+    scale: str = "small",
+    groups: Any = None,
+    cohort: Any = None,
+    covariates: pd.DataFrame | None = None,
+    only: list[str] | None = None,
+    n_jobs: int = 1,
+    scheduler: Any = None,
+    random_state: int = 0,
+) -> Ablations:
+    """Score every level of every comparison on the same folds; stored cells are not run again.
+
+    Parameters
+    ----------
+    grid : AblationGrid
+        From :func:`load_ablations`.
+    X, Y, groups, cohort, covariates
+        As in :func:`cross_validate`.
+    hierarchy : Hierarchy
+    store : str or Path
+        Folder of finished cells; see :func:`run_grid`.
+    scale : str, default "small"
+        A scale of the grid: "small" or "full".
+    only : list of str, optional
+        Comparisons to run; default all.
+    n_jobs, scheduler
+        As in :func:`run_grid`.
+    random_state : int, default 0
+        Repeat r is split, and its networks and control masks drawn, with ``random_state + r``.
+
+    Returns
+    -------
+    Ablations
+    """
+    plan = grid.at(scale, X.shape[1], only)
+    size = plan.scales[scale]
+    used = covariates is not None
+    comparisons = {
+        name: comparison.model_copy(
+            update={
+                "levels": {
+                    label: level
+                    for label, level in comparison.levels.items()
+                    if used or level.baseline != "covariates"
+                }
+            }
+        )
+        for name, comparison in plan.comparisons.items()
+    }
+    plan = AblationGrid(scales=plan.scales, comparisons=comparisons)
+    data = Data(X=X, Y=Y, hierarchy=hierarchy, groups=groups, cohort=cohort, covariates=covariates)
+    splits = [(r, f) for r in range(size.n_repeats) for f in range(size.n_splits)]
+    cells, owners = [], []
+    for name, comparison in plan.comparisons.items():
+        for label, level in comparison.levels.items():
+            variant = _described(level, size)
+            for repeat, fold in splits:
+                settings = {"variant": variant, "repeat": repeat, "fold": fold}
+                settings |= {"n_splits": size.n_splits, "random_state": random_state}
+                cells.append(Cell(run_cell, settings, data))
+                owners.append((name, label))
+    results = run_grid(cells, store, n_jobs, scheduler)
+    parts: dict[tuple[str, str], list[pd.DataFrame]] = {}
+    fits, pathways = [], []
+    for owner, tables in zip(owners, results, strict=True):
+        parts.setdefault(owner, []).append(tables["predictions"])
+        named = dict(zip(("comparison", "level"), owner, strict=True))
+        fits.append(tables["fit"].assign(**named))
+        if len(tables["pathways"]):
+            pathways.append(tables["pathways"].assign(**named))
+    scores = {
+        owner: scores_of(pd.concat(tables, ignore_index=True)) for owner, tables in parts.items()
+    }
+    return Ablations(
+        plan,
+        scores,
+        pd.concat(fits, ignore_index=True),
+        pd.concat(pathways, ignore_index=True) if pathways else pd.DataFrame(),
+    )
+
+
+def _described(level: Variant, size: Scale) -> dict[str, Any]:
+    """Describe a level by what differs from the default model, so that equal levels run once."""
+    variant = level.model_dump(exclude_defaults=True, exclude={"small", "model"})
+    if level.baseline is None:
+        default = {
+            name: argument.default
+            for name, argument in inspect.signature(MiracleClassifier).parameters.items()
+        }
+        model = size.model | level.model
+        variant["model"] = {name: v for name, v in model.items() if v != default[name]}
+    return variant
+
+
+def ranking_stability(pathways: pd.DataFrame, top: int = 10) -> pd.DataFrame:
+    """How well the pathway rankings of different folds agree, per task.
+
+    Parameters
+    ----------
+    pathways : DataFrame
+        repeat, fold, task, pathway, score; folds of one level.
+    top : int, default 10
+
+    Returns
+    -------
+    DataFrame
+        task, spearman (mean correlation of the absolute scores over pairs of folds; a pathway
+        absent from a fold counts as last), top_overlap (mean Jaccard index of the first ``top``),
+        expected_overlap (of two random rankings), n_pairs.
+    """
+    rows = []
+    for task, table in pathways.groupby("task", sort=False):
+        wide = table.assign(score=table["score"].abs()).pivot_table(
+            index="pathway", columns=["repeat", "fold"], values="score"
+        )
+        wide = wide.fillna(0)
+        size = min(top, len(wide))
+        best = [set(wide[column].nlargest(size).index) for column in wide]
+        pairs = list(combinations(range(wide.shape[1]), 2))
+        ranks = wide.rank().to_numpy()
+        rho = [np.corrcoef(ranks[:, i], ranks[:, j])[0, 1] for i, j in pairs]
+        overlap = [len(best[i] & best[j]) / len(best[i] | best[j]) for i, j in pairs]
+        chance = size / (2 * len(wide) - size)
+        rows.append((task, np.mean(rho), np.mean(overlap), chance, len(pairs)))
+    columns = ["task", "spearman", "top_overlap", "expected_overlap", "n_pairs"]
+    return pd.DataFrame(rows, columns=columns)
