@@ -8,6 +8,7 @@ from miracle_lib.model.losses import (
     reconstruction_loss,
 )
 from miracle_lib.model.masked_linear import MaskedLinear
+from miracle_lib.model.sparse_product import by_feature
 from miracle_lib.model.vae import MaskedVAE, VAEOutput
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "MaskedVAE",
     "TaskHeads",
     "VAEOutput",
+    "by_feature",
     "kl_divergence",
     "kl_warmup",
     "masked_task_loss",

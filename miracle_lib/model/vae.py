@@ -27,6 +27,7 @@ NORMS: dict[str, type[nn.Module]] = {
 LOGVAR_BOUND = 8.0
 INITIAL_LOGVAR = -2.0
 NOISE = 0.1
+CHUNK = 64  # samples calibrated at a time: bounds memory
 
 
 class Masks(Protocol):
@@ -176,9 +177,11 @@ class MaskedVAE(nn.Module):
             Model input; some hundred samples are enough.
         covariates : Tensor, shape (n_samples, n_covariates), optional
         """
-        _scale_outputs(self.site_to_gene, self.site_to_gene(x))
-        genes = self.encode(x, covariates)[0]
-        _scale_outputs(self.gene_to_mean, self.gene_to_mean(genes))
+        chunks = x.split(CHUNK)
+        _scale_outputs(self.site_to_gene, torch.cat([self.site_to_gene(part) for part in chunks]))
+        known = [None] * len(chunks) if covariates is None else covariates.split(CHUNK)
+        genes = [self.encode(part, c)[0] for part, c in zip(chunks, known, strict=True)]
+        _scale_outputs(self.gene_to_mean, self.gene_to_mean(torch.cat(genes)))
 
     def encode(
         self, x: Tensor, covariates: Tensor | None = None
