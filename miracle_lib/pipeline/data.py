@@ -10,9 +10,9 @@ from anndata import AnnData
 from miracle_lib.cohorts import merge_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
-from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, simulate
+from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, optional_table, simulate
 from miracle_lib.pipeline.run import Run, step
-from miracle_lib.preprocessing import quality_control
+from miracle_lib.preprocessing import estimate_cell_fractions, quality_control
 
 COVARIATES = ("age", "sex", "smoking")
 
@@ -40,13 +40,20 @@ def annotation(run: Run, folder: Path) -> None:
 @step(after=("cohorts", "annotation"))
 def samples(run: Run, folder: Path) -> None:
     """Control the quality of each cohort, then merge them into one table of samples."""
+    spec = run.profile.annotation
+    masks = optional_table(spec and spec.probe_masks, run.mirror)
+    reference = optional_table(spec and spec.cell_reference, run.mirror)
     kept, reports = [], []
     for adata in raw_cohorts(run):
-        controlled, report = quality_control(adata)
+        if reference is not None:
+            fractions = estimate_cell_fractions(adata, reference)
+            adata.obs[fractions.columns] = fractions
+        controlled, report = quality_control(adata, probe_masks=masks)
         kept.append(controlled)
-        reports.append(report.assign(cohort=_cohort_name(adata)))
+        reports.append(report)
     X, Y, obs = merge_cohorts(kept, sites=run.profile.sites)
-    merged = AnnData(X, obs=obs, obsm={"tasks": Y})
+    texts = obs.select_dtypes(object).columns  # h5ad holds a text with gaps as a category only
+    merged = AnnData(X, obs=obs.astype(dict.fromkeys(texts, "category")), obsm={"tasks": Y})
     merged.write_h5ad(folder / "samples.h5ad")
     pd.concat(reports, ignore_index=True).to_csv(folder / "report.csv")
 
