@@ -129,7 +129,8 @@ def simulate_cohorts(
         Share of values that are missing; the rate differs between sites.
     cohort_effect : float, default 0.5
         Standard deviation over cohorts of a site's level, in M-value units; half of it is the
-        standard deviation of the log of its scale.
+        standard deviation of the log of its scale, and a sixth that of the log of one factor which
+        stretches all levels of a cohort.
     annotation : tuple of (DataFrame, mapping), optional
         A real (site_gene, gene_sets) to simulate on; rows without a gene are sites without one.
     null : bool, default False
@@ -608,6 +609,7 @@ def _values(
     n_sites = len(graph.var)
     traits = _Traits.draw(rng, graph)
     factors = {task: _factors(rng, group, graph) for task, group in people.items()}
+    stretch = {task: np.exp(rng.normal(0, cohort_effect / 6)) for task in people}
     shifts = {task: _shifts(planted, n_sites) for task, planted in modules.items()}
     values = {task: np.empty((len(p.obs), n_sites), np.float32) for task, p in people.items()}
     for start in range(0, n_sites, _BLOCK):
@@ -618,7 +620,7 @@ def _values(
         rate = missing * traits.fragility[block]
         for task, group in people.items():
             n = len(group.obs)
-            level = mean + rng.normal(0, cohort_effect, width)
+            level = stretch[task] * mean + rng.normal(0, cohort_effect, width)
             scale = sd * np.exp(rng.normal(0, cohort_effect / 2, width))
             m = rng.standard_normal((n, width), dtype=np.float32)
             m *= np.sqrt(1 - loading**2).astype(np.float32)

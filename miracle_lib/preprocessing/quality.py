@@ -135,7 +135,6 @@ def quality_control(
     clean = _part(adata, values, ~low, ~bad)
     clean.obs["call_rate"] = call_rate[~low]
     clean.obs["sex_predicted"] = predict_sex(_part(adata, values, ~low, ~autosomal(adata)))
-    clean.obs["outlier_score"] = outlier_scores(clean)
     flagged = _flag_samples(adata, clean, max_outlier_score, max_correlation, drop)
     found = np.array([check.found for check in flagged])[:, ~low]
     names = np.array([check.check for check in flagged])
@@ -258,7 +257,7 @@ def _flag_samples(
     max_correlation: float,
     drop: Collection[str],
 ) -> list[Check]:
-    """Run the checks that compare samples; results are per sample of ``adata``."""
+    """Run the checks that compare samples; findings are per sample of ``adata``."""
 
     def spread(values: pd.Series) -> np.ndarray:
         return values.reindex(adata.obs_names).to_numpy(float)
@@ -267,9 +266,11 @@ def _flag_samples(
     sexes = obs["sex"] if "sex" in obs else pd.Series(np.nan, obs.index)
     known = sexes.isin(["F", "M"]) & obs["sex_predicted"].notna()
     mismatch = spread((known & (sexes.astype(object) != obs["sex_predicted"])).astype(float))
-    score = spread(obs["outlier_score"])
     pairs = duplicate_pairs(clean, max_correlation)
     copies = spread(pairs.groupby("copy")["correlation"].max())
+    # A sample and its copy lie far out together, so only the first of them is scored.
+    obs["outlier_score"] = outlier_scores(clean[~obs.index.isin(pairs["copy"])])
+    score = spread(obs["outlier_score"])
 
     def check(name: str, threshold: float, found: np.ndarray, value: np.ndarray) -> Check:
         action = "dropped" if name in drop else "flagged"

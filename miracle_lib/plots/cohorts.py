@@ -1,0 +1,420 @@
+"""Cohorts before and after preprocessing."""
+
+from __future__ import annotations
+
+from itertools import cycle, islice
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
+from scipy.ndimage import gaussian_filter1d
+
+from miracle_lib.errors import MiracleError
+
+# Okabe and Ito's colours, told apart with any kind of colour vision; line styles when they run out.
+_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"]
+_LINES = ["-", "--", ":"]
+_LABELS = {0: ("control", "#7F7F7F"), 1: ("case", "#882255")}
+_MAX_VALUES = 200_000  # values per cohort that a density is drawn from
+
+
+def beta_densities(
+    X: pd.DataFrame, cohort: pd.Series, standardized: pd.DataFrame | None = None
+) -> Figure:
+    """Draw how beta values are distributed in each cohort, before and after standardisation.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_sites)
+        Beta values, NaN for missing.
+    cohort : Series of shape (n_samples,)
+        Cohort of each sample.
+    standardized : DataFrame of shape (n_samples, n_sites), optional
+        Values after `CohortStandardizer`, drawn in a second panel.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
+    >>> X, Y, obs = merge_cohorts(list(simulate_cohorts({"RA": 20, "MS": 20}).cohorts.values()))
+    >>> len(beta_densities(X, obs["cohort"]).axes)
+    1
+    """
+    panels = 1 if standardized is None else 2
+    figure = Figure(figsize=(5.2 * panels, 3.6), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    _densities(axes[0], X, cohort, np.linspace(0, 1, 101))
+    axes[0].set(xlabel="beta value (share methylated)", ylabel="density", xlim=(0, 1))
+    if standardized is not None:
+        axes[0].set_title("before: beta values")
+        _densities(axes[1], standardized.where(X.notna()), cohort, np.linspace(-4, 4, 101))
+        axes[1].set(
+            title="after: standardised within cohorts",
+            xlabel="distance from the cohort's mean (SD)",
+            ylabel="density",
+            xlim=(-4, 4),
+        )
+    for axis in axes:
+        axis.set_ylim(bottom=0)
+    _cohort_legend(figure, cohort)
+    return figure
+
+
+def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> Figure:
+    """Draw the samples on their first two principal components, before and after.
+
+    Parameters
+    ----------
+    before, after : DataFrame of shape (n_samples, n_sites)
+        Values before (M-values) and after standardisation within cohorts; missing values count as
+        the site's mean.
+    obs : DataFrame
+        Columns cohort and label (1 case, 0 control, NaN neither).
+
+    Returns
+    -------
+    Figure
+        Upper row coloured by cohort, lower row by case and control.
+
+    Examples
+    --------
+    >>> from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
+    >>> from miracle_lib.preprocessing import CohortStandardizer, beta_to_m
+    >>> X, Y, obs = merge_cohorts(list(simulate_cohorts({"RA": 20, "MS": 20}).cohorts.values()))
+    >>> after = CohortStandardizer().fit_transform(X, cohort=obs["cohort"])
+    >>> len(cohort_pca(beta_to_m(X), after, obs).axes)
+    4
+    """
+    figure = Figure(figsize=(9, 7), layout="constrained")
+    axes = figure.subplots(2, 2)
+    styles = _cohort_styles(obs["cohort"])
+    for column, (title, values) in enumerate(
+        (("before", before), ("after standardisation within cohorts", after))
+    ):
+        scores, share = _principal_components(values)
+        rng = np.random.default_rng(0)
+        order = rng.permutation(len(obs))  # no group is painted over another
+        cohort_colour = obs["cohort"].map(lambda name: styles[name][0]).to_numpy()
+        label_colour = obs["label"].map(lambda v: _LABELS[int(v)][1], na_action="ignore")
+        label_colour = label_colour.fillna("#D9D9D9").to_numpy()
+        for axis, colour in zip(axes[:, column], (cohort_colour, label_colour), strict=True):
+            axis.scatter(*scores[order].T, c=colour[order], s=12, alpha=0.75, linewidths=0)
+            axis.set(
+                xlabel=f"component 1 ({share[0]:.0%} of variance)",
+                ylabel=f"component 2 ({share[1]:.0%} of variance)",
+            )
+        axes[0, column].set_title(title)
+    axes[0, 1].legend(
+        handles=[_dot(name, colour) for name, (colour, _) in styles.items()],
+        title="cohort",
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1),
+        frameon=False,
+    )
+    axes[1, 1].legend(
+        handles=[_dot(name, colour) for name, colour in _LABELS.values()],
+        title="label",
+        loc="upper left",
+        bbox_to_anchor=(1.02, 1),
+        frameon=False,
+    )
+    return figure
+
+
+def missingness(X: pd.DataFrame, cohort: pd.Series) -> Figure:
+    """Draw how much is missing, per sample and per site of each cohort.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_sites)
+        Beta values, NaN for missing.
+    cohort : Series of shape (n_samples,)
+        Cohort of each sample.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> from miracle_lib.cohorts import simulate_cohorts
+    >>> cohort = simulate_cohorts({"RA": 20}).cohorts["RA"]
+    >>> len(missingness(cohort.to_df(), cohort.obs["cohort"]).axes)
+    2
+    """
+    figure = Figure(figsize=(10.4, 3.6), layout="constrained")
+    samples, sites = figure.subplots(1, 2)
+    styles = _cohort_styles(cohort)
+    rng = np.random.default_rng(0)
+    absent = X.isna().to_numpy()
+    for row, (name, (colour, line)) in enumerate(styles.items()):
+        part = absent[(cohort == name).to_numpy()]
+        share = part.mean(axis=1)
+        jitter = row + rng.uniform(-0.3, 0.3, len(share))
+        samples.scatter(share, jitter, color=colour, s=8, alpha=0.7, linewidths=0)
+        ranked = np.sort(part.mean(axis=0))[::-1]
+        rank = np.arange(1, len(ranked) + 1) / len(ranked)
+        sites.plot(rank, ranked, color=colour, linestyle=line, drawstyle="steps-post")
+    samples.set(
+        xlabel="sites missing in a sample", yticks=range(len(styles)), yticklabels=list(styles)
+    )
+    samples.invert_yaxis()
+    sites.set(xlabel="sites, most often missing first", ylabel="samples in which it is missing")
+    for axis in (samples.xaxis, sites.xaxis, sites.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=None))
+    samples.set_xlim(left=0)
+    sites.set_ylim(bottom=0)
+    _cohort_legend(figure, cohort)
+    return figure
+
+
+def ages_and_sexes(obs: pd.DataFrame) -> Figure:
+    """Draw age and share of women among cases and controls of each cohort.
+
+    Parameters
+    ----------
+    obs : DataFrame
+        Columns cohort, label, and age (years) or sex ("F", "M") or both.
+
+    Returns
+    -------
+    Figure
+        One panel for each of age and sex that is known. Below the cohort, the numbers of controls
+        and cases.
+
+    Raises
+    ------
+    MiracleError
+        If neither age nor sex is known.
+
+    Examples
+    --------
+    >>> from miracle_lib.cohorts import simulate_cohorts
+    >>> len(ages_and_sexes(simulate_cohorts({"RA": 20}).cohorts["RA"].obs).axes)
+    2
+    """
+    known = [name for name in ("age", "sex") if name in obs and obs[name].notna().any()]
+    if not known:
+        raise MiracleError("Neither age nor sex is known for any sample.")
+    labelled = obs[obs["label"].notna()]
+    counts = labelled.groupby("cohort", observed=True)["label"].agg(
+        controls=lambda v: (v == 0).sum(), cases=lambda v: (v == 1).sum()
+    )
+    counts = counts.loc[pd.unique(labelled["cohort"])]
+    figure = Figure(figsize=(1.5 + 1.05 * len(counts) * len(known), 3.9), layout="constrained")
+    axes = figure.subplots(1, len(known), squeeze=False)[0]
+    ticks = [f"{n}\n{c.controls:.0f} / {c.cases:.0f}" for n, c in counts.iterrows()]
+    for axis, what in zip(axes, known, strict=True):
+        draw = _age_boxes if what == "age" else _sex_bars
+        draw(axis, labelled, counts.index)
+        axis.set_xticks(range(len(counts)), [_wrap(tick) for tick in ticks])
+        axis.set_xlabel("cohort (controls / cases)")
+    handles = [Patch(color=colour, label=name) for name, colour in _LABELS.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def cell_fractions(obs: pd.DataFrame) -> Figure:
+    """Draw blood cell fractions of cases and controls of each cohort.
+
+    Parameters
+    ----------
+    obs : DataFrame
+        Columns cohort, label, and one column "cell_<type>" per cell type.
+
+    Returns
+    -------
+    Figure
+        One panel per cell type.
+
+    Raises
+    ------
+    MiracleError
+        If no column holds cell fractions.
+
+    Examples
+    --------
+    >>> from miracle_lib.cohorts import simulate_cohorts
+    >>> len(cell_fractions(simulate_cohorts({"RA": 20}).cohorts["RA"].obs).axes)
+    6
+    """
+    cells = [name for name in obs if name.startswith("cell_") and obs[name].notna().any()]
+    if not cells:
+        raise MiracleError("No column cell_<type> holds the fractions of a cell type.")
+    labelled = obs[obs["label"].notna()]
+    cohorts = pd.unique(labelled["cohort"])
+    columns = min(3, len(cells))
+    rows = -(-len(cells) // columns)
+    size = (3.4 * columns, 0.9 + (0.7 + 0.3 * len(cohorts)) * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    for axis, cell in zip(axes.flat, cells, strict=False):
+        _grouped_boxes(axis, labelled, cell, cohorts, "horizontal")
+        axis.set_title(cell.removeprefix("cell_"))
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    for axis in axes.flat[len(cells) :]:
+        axis.remove()
+    for axis in axes[:, 0]:
+        axis.set_yticks(range(len(cohorts)), cohorts)
+    axes[0, 0].invert_yaxis()
+    figure.supxlabel("share of cells", fontsize="medium")
+    handles = [Patch(color=colour, label=name) for name, colour in _LABELS.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    return figure
+
+
+def quality_counts(report: pd.DataFrame) -> Figure:
+    """Draw how many values, samples and sites each check of quality control found.
+
+    Parameters
+    ----------
+    report : DataFrame
+        Of `quality_control`, of one cohort or several stacked.
+
+    Returns
+    -------
+    Figure
+        Checks x cohorts: the number found, on a colour that shows its share of those looked at.
+
+    Examples
+    --------
+    >>> from miracle_lib.cohorts import simulate_cohorts
+    >>> from miracle_lib.preprocessing import quality_control
+    >>> clean, report = quality_control(simulate_cohorts({"RA": 20}).cohorts["RA"])
+    >>> len(quality_counts(report).axes)
+    2
+    """
+    named = report.assign(row=_row_names(report), share=report["n"] / report["n_before"])
+    rows, cohorts = pd.unique(named["row"]), pd.unique(named["cohort"])
+
+    def grid(column: str) -> pd.DataFrame:
+        return named.pivot(index="row", columns="cohort", values=column).loc[rows, cohorts]
+
+    figure = Figure(
+        figsize=(3.6 + 0.95 * len(cohorts), 1.3 + 0.32 * len(rows)), layout="constrained"
+    )
+    axis = figure.subplots()
+    share = grid("share").to_numpy()
+    top = max(0.01, float(np.nanmax(share)))
+    image = axis.pcolormesh(share, cmap="Blues", norm=PowerNorm(0.5, 0, top), edgecolors="white")
+    for (row, column), n in np.ndenumerate(grid("n").to_numpy()):
+        if not np.isnan(n):
+            dark = share[row, column] > 0.35 * top
+            colour = "white" if dark else "black"
+            place = (column + 0.5, row + 0.5)
+            axis.annotate(f"{n:,.0f}", place, ha="center", va="center", color=colour, fontsize=8)
+    axis.set_xticks(np.arange(len(cohorts)) + 0.5, [str(n).replace(" ", "\n") for n in cohorts])
+    axis.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    axis.tick_params(length=0)
+    axis.invert_yaxis()
+    for side in axis.spines.values():
+        side.set_visible(False)
+    bar = figure.colorbar(image, ax=axis, label="share of those looked at", pad=0.02)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    return figure
+
+
+def _row_names(report: pd.DataFrame) -> pd.Series:
+    """Name each check by its action, what it acts on, and its threshold."""
+    names = report["action"] + " " + report["level"] + "s: " + report["check"]
+    limit = report["threshold"].map(" ({:g})".format, na_action="ignore").fillna("")
+    return names + limit
+
+
+def _cohort_styles(cohort: pd.Series) -> dict[str, tuple[str, str]]:
+    """Give every cohort a colour and a line style."""
+    pairs = ((colour, line) for line in cycle(_LINES) for colour in _COLOURS)
+    names = pd.unique(cohort.astype(object))
+    return dict(zip(names, islice(pairs, len(names)), strict=True))
+
+
+def _cohort_legend(figure: Figure, cohort: pd.Series) -> None:
+    """Put a legend of cohorts above the panels."""
+    handles = [
+        Line2D([], [], color=colour, linestyle=line, label=name)
+        for name, (colour, line) in _cohort_styles(cohort).items()
+    ]
+    columns = min(len(handles), 3)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+
+
+def _dot(name: str, colour: str) -> Line2D:
+    """Make a legend entry for points."""
+    return Line2D([], [], marker="o", linestyle="", markersize=5, color=colour, label=name)
+
+
+def _densities(axis: Axes, values: pd.DataFrame, cohort: pd.Series, edges: np.ndarray) -> None:
+    """Draw one smoothed histogram per cohort."""
+    rng = np.random.default_rng(0)
+    middle = (edges[:-1] + edges[1:]) / 2
+    for name, (colour, line) in _cohort_styles(cohort).items():
+        part = values.to_numpy()[(cohort == name).to_numpy()]
+        if part.size > _MAX_VALUES:
+            part = part.ravel()[rng.integers(0, part.size, _MAX_VALUES)]
+        density, _ = np.histogram(part[~np.isnan(part)], edges, density=True)
+        axis.plot(middle, gaussian_filter1d(density, 1), color=colour, linestyle=line)
+
+
+def _principal_components(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores on two components and their shares of the variance."""
+    centred = (values - values.mean()).fillna(0).to_numpy(np.float32)
+    variances, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))
+    first = [-1, -2]
+    scores = vectors[:, first] * np.sqrt(np.maximum(variances[first], 0))
+    return scores, variances[first] / variances.sum()
+
+
+def _age_boxes(axis: Axes, obs: pd.DataFrame, cohorts: pd.Index) -> None:
+    """Draw boxes of age."""
+    _grouped_boxes(axis, obs, "age", cohorts, "vertical")
+    axis.set_ylabel("age (years)")
+
+
+def _grouped_boxes(
+    axis: Axes, obs: pd.DataFrame, column: str, cohorts: pd.Index, orientation: str
+) -> None:
+    """Draw a box of one column for controls and cases of each cohort."""
+    for label, (_, colour) in _LABELS.items():
+        for place, name in enumerate(cohorts):
+            chosen = (obs["cohort"] == name) & (obs["label"] == label)
+            values = obs.loc[chosen, column].dropna()
+            if len(values):
+                axis.boxplot(
+                    [values],
+                    positions=[place + (-0.2, 0.2)[label]],
+                    widths=0.32,
+                    orientation=orientation,
+                    patch_artist=True,
+                    manage_ticks=False,
+                    boxprops={"facecolor": colour, "alpha": 0.75, "linewidth": 0.6},
+                    medianprops={"color": "black", "linewidth": 1.2},
+                    whiskerprops={"linewidth": 0.6},
+                    capprops={"linewidth": 0.6},
+                    flierprops={"marker": ".", "markersize": 3, "markeredgecolor": colour},
+                )
+
+
+def _sex_bars(axis: Axes, obs: pd.DataFrame, cohorts: pd.Index) -> None:
+    """Draw the share of women."""
+    for label, (_, colour) in _LABELS.items():
+        for place, name in enumerate(cohorts):
+            sex = obs.loc[(obs["cohort"] == name) & (obs["label"] == label), "sex"].dropna()
+            if len(sex):
+                height = (sex == "F").mean()
+                axis.bar(place + (-0.2, 0.2)[label], height, 0.36, color=colour, alpha=0.85)
+    axis.set(ylabel="women", ylim=(0, 1))
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+
+
+def _wrap(text: str) -> str:
+    """Break a tick label at its spaces, the numbers in the last line kept together."""
+    name, _, numbers = text.rpartition("\n")
+    return name.replace(" ", "\n") + "\n" + numbers
