@@ -11,7 +11,7 @@ import pandas as pd
 import miracle_lib
 from miracle_lib.cohorts.fetch import fetch_file
 from miracle_lib.cohorts.manifest import CohortManifest, DataFile, load_manifest
-from miracle_lib.cohorts.phenotypes import read_phenotypes
+from miracle_lib.cohorts.phenotypes import count, read_phenotypes
 from miracle_lib.cohorts.series_matrix import read_series_matrix
 from miracle_lib.cohorts.site_table import (
     SiteTable,
@@ -229,22 +229,21 @@ def _provenance(
     manifest: CohortManifest, paths: dict[DataFile, Path], obs: pd.DataFrame
 ) -> dict[str, str]:
     """Where the data come from, as plain text."""
-    expected = manifest.expected
+    found, stated = count(obs), manifest.expected.stated
     record = {
         "cohort": manifest.name,
         "manifest": manifest.path.name,
         "manifest_sha256": sha256(manifest.path),
         "citation": manifest.citation,
         "terms": manifest.terms,
+        "note": manifest.note,
         "scale_of_source": manifest.scale,
-        "cases": str(int((obs["label"] == 1).sum())),
-        "controls": str(int((obs["label"] == 0).sum())),
-        "expected_cases": str(expected.cases) if expected else "not stated",
-        "expected_controls": str(expected.controls) if expected else "not stated",
         "miracle_lib": miracle_lib.__version__,
     }
     for file, path in paths.items():
         record[f"file {file.name}"] = f"{file.url} sha256:{sha256(path)}"
-    complete = expected and record["cases"] == record["expected_cases"]
-    record["complete"] = str(bool(complete and record["controls"] == record["expected_controls"]))
+    for name, number in found.items():
+        record[name] = str(number)
+        record[f"expected_{name}"] = str(stated.get(name, "not stated"))
+    record["complete"] = str(all(found[name] == number for name, number in stated.items()))
     return record

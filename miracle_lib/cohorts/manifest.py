@@ -139,10 +139,22 @@ class Phenotypes(_Strict):
 
 
 class Expected(_Strict):
-    """Numbers of samples per class in the complete series, after ``keep``."""
+    """Numbers in the complete series, of the samples that are cases or controls; each optional.
 
-    cases: PositiveInt
-    controls: PositiveInt
+    Attributes
+    ----------
+    cases, controls, samples, subjects : int, optional
+    """
+
+    cases: PositiveInt | None = None
+    controls: PositiveInt | None = None
+    samples: PositiveInt | None = None
+    subjects: PositiveInt | None = None
+
+    @property
+    def stated(self) -> dict[str, int]:
+        """The numbers that are given, by name."""
+        return self.model_dump(exclude_none=True)
 
 
 class CohortManifest(_Strict):
@@ -167,7 +179,7 @@ class CohortManifest(_Strict):
         Only samples whose characteristic (key) has one of the values (wildcards allowed).
     drop_empty : bool
         True: sites without any value are left out; otherwise they are refused.
-    expected : Expected, optional
+    expected : Expected
         Enforced unless the caller allows a subset.
     citation, doi, terms, note : str
     """
@@ -182,7 +194,7 @@ class CohortManifest(_Strict):
     phenotypes: Phenotypes
     keep: dict[str, Names] = {}
     drop_empty: bool = False
-    expected: Expected | None = None
+    expected: Expected = Expected()
     citation: str
     doi: str | None = None
     terms: str
@@ -267,15 +279,14 @@ def list_cohorts() -> pd.DataFrame:
     rows = []
     for name in _names():
         manifest = load_manifest(name)
-        expected = manifest.expected
         rows.append(
             {
                 "name": manifest.name,
                 "task": manifest.task,
                 "tissue": manifest.tissue,
                 "platform": manifest.platform,
-                "cases": expected.cases if expected else None,
-                "controls": expected.controls if expected else None,
+                "cases": manifest.expected.cases,
+                "controls": manifest.expected.controls,
                 "citation": manifest.citation,
             }
         )
@@ -294,7 +305,8 @@ def _sentence(error: Any, line: int, path: Path) -> str:
         return f"{path.name}, line {line}: unknown key {where!r}."
     if error["type"] == "missing":
         return f"{path.name}, line {line}: the key {where!r} is missing."
-    problem = error["msg"][0].lower() + error["msg"][1:]
+    message = error["msg"].removeprefix("Value error, ")
+    problem = message[0].lower() + message[1:]
     return f"{path.name}, line {line}: {where} is {error['input']!r}, but {problem}."
 
 

@@ -59,8 +59,6 @@ def read_phenotypes(
     label = rules.label
     value = _read(samples, label, "label", source)
     classes = _classify(value, {1.0: label.case, 0.0: label.control}, "label", source)
-    _check_classes(classes, value, manifest, allow_subset, source)
-
     obs = pd.DataFrame(index=samples.index)
     obs["cohort"] = manifest.name
     subject = _read(samples, rules.subject, "subject", source)
@@ -82,6 +80,7 @@ def read_phenotypes(
     tissue = _read(samples, rules.tissue, "tissue", source)
     obs["tissue"] = tissue.where(tissue.notna(), manifest.tissue)
     obs = obs[classes.notna()].copy()
+    _check_numbers(obs, value, manifest, allow_subset, source)
     unknown = obs.columns[obs.isna().all()]
     obs[unknown] = obs[unknown].astype(float)  # a column of objects must hold a text to be written
     return obs
@@ -148,7 +147,12 @@ def _classify(values: pd.Series, classes: dict | None, name: str, source: str) -
     if classes is None or values.isna().all():
         return result
     for label, patterns in classes.items():
-        result[matches(values, patterns)] = label
+        found = matches(values, patterns)
+        if (both := found & result.notna()).any():
+            raise MiracleError(
+                f"{source}: the rule for {name} puts {values[both].iloc[0]!r} into two classes."
+            )
+        result[found] = label
     if result.isna().all():
         raise MiracleError(
             f"{source}: the rule for {name} matches no sample; expected one of "
@@ -174,31 +178,34 @@ def _numbers(values: pd.Series, name: str, source: str) -> pd.Series:
     return number.astype(float)
 
 
-def _check_classes(
-    classes: pd.Series, values: pd.Series, manifest: CohortManifest, subset: bool, source: str
+def count(obs: pd.DataFrame) -> dict[str, int]:
+    """Cases, controls, samples and subjects."""
+    return {
+        "cases": int((obs["label"] == 1).sum()),
+        "controls": int((obs["label"] == 0).sum()),
+        "samples": len(obs),
+        "subjects": obs["subject"].nunique(),
+    }
+
+
+def _check_numbers(
+    obs: pd.DataFrame, values: pd.Series, manifest: CohortManifest, subset: bool, source: str
 ) -> None:
-    """Stop if a class is empty or its size is not the expected one."""
-    cases, controls = int((classes == 1).sum()), int((classes == 0).sum())
-    found = f"{cases} cases and {controls} controls"
-    if not cases or not controls:
+    """Stop if a class is empty or the numbers are not those expected."""
+    found, stated = count(obs), manifest.expected.stated
+    if not found["cases"] or not found["controls"]:
         raise MiracleError(
-            f"{source}: {found}, but both classes are needed; the values of the label are: "
-            f"{_counts(values)}."
+            f"{source}: {found['cases']} cases and {found['controls']} controls, but both classes "
+            f"are needed; the values of the label are: {_counts(values)}."
         )
-    expected = manifest.expected
-    if expected is None:
-        return
-    wrong = (
-        cases > expected.cases or controls > expected.controls
-        if subset
-        else (cases, controls) != (expected.cases, expected.controls)
-    )
-    if wrong:
-        most = "at most " if subset else ""
-        raise MiracleError(
-            f"{source}: {found}, expected {most}{expected.cases} and {expected.controls}; the "
-            f"values of the label are: {_counts(values)}."
-        )
+    for name, number in stated.items():
+        if found[name] > number or (found[name] < number and not subset):
+            most = "at most " if subset else ""
+            raise MiracleError(
+                f"{source}: {found['cases']} cases and {found['controls']} controls "
+                f"({found['subjects']} subjects), expected {most}{number} {name}; the values of "
+                f"the label are: {_counts(values)}."
+            )
 
 
 def _counts(values: pd.Series, n: int = 12) -> str:

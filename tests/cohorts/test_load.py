@@ -36,7 +36,7 @@ def test_real_series(mirror, name, n_sites, cases, controls, female):
 
 
 def test_a_subset_of_a_real_series_is_refused_unless_allowed(mirror):
-    with pytest.raises(MiracleError, match="50 cases and 50 controls, expected 354 and 335"):
+    with pytest.raises(MiracleError, match=r"50 cases and 50 controls .*expected 354 cases"):
         ml.load_cohort("GSE42861", mirror)
 
 

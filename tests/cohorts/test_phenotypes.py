@@ -78,8 +78,14 @@ def with_rule(name, **rule):
         (with_rule("subject", pattern="patient (.)"), "pattern .* for subject matches no value"),
         ({"keep": {"cell": "CD8"}}, r"keep.cell = \['CD8'\] matches no sample; .*'CD4' x 4"),
         ({"keep": {"organ": "skin"}}, "keep.organ looks for 'organ'"),
-        ({"expected": {"cases": 3, "controls": 2}}, "2 cases and 2 controls, expected 3 and 2"),
-        ({"expected": {"cases": 2, "controls": 1}}, "2 cases and 2 controls, expected 2 and 1"),
+        (
+            {"expected": {"cases": 3, "controls": 2}},
+            r"2 cases and 2 controls \(3 subjects\), expected 3 cases; .*'well' x 1",
+        ),
+        ({"expected": {"subjects": 4}}, r"\(3 subjects\), expected 4 subjects"),
+        ({"expected": {"samples": 5}}, "expected 5 samples"),
+        (with_rule("label", case="*l"), "label puts 'well' into two classes"),
+        ({"expected": {"cases": 2, "controls": 1}}, "expected 1 controls"),
     ],
 )
 def test_a_rule_that_does_not_fit_shows_what_is_there(write_manifest, changes, message):
@@ -91,7 +97,7 @@ def test_a_rule_that_does_not_fit_shows_what_is_there(write_manifest, changes, m
 def test_a_subset_is_accepted_only_when_allowed_and_never_a_superset(write_manifest):
     full = {"expected": {"cases": 3, "controls": 2}}
     assert len(read(write_manifest, allow_subset=True, **full)) == 4
-    with pytest.raises(MiracleError, match="expected at most 1 and 2"):
+    with pytest.raises(MiracleError, match="expected at most 1 cases"):
         read(write_manifest, allow_subset=True, expected={"cases": 1, "controls": 2})
     with pytest.raises(MiracleError, match="both classes are needed"):
         read(write_manifest, samples=SAMPLES[:2], allow_subset=True, **full)
