@@ -3,17 +3,18 @@
 import numpy as np
 from scipy.sparse import csr_matrix
 
-_SWAPS_PER_EDGE = 10  # mean accepted swaps of an edge after which overlap is at chance level
-_MAX_ROUNDS = 200
+_SWAPS_PER_EDGE = 10  # after five, overlap with real masks was at the level of chance
+_PILOT_ROUNDS = 3  # to learn which share of the proposals is accepted
+_MIN_ROUNDS, _MAX_ROUNDS = 100, 1000  # the least applies to small masks, where it costs nothing
 
 
 def permute_edges(mask: csr_matrix, rng: np.random.Generator) -> csr_matrix:
     """Shuffle the edges of ``mask`` while every row and column keeps its degree.
 
-    Edges are paired at random and each pair (a, b), (c, d) is proposed as (a, d), (c, b), all
-    pairs at once. A pair is swapped only if its two old and two proposed edges occur once among
-    all old and proposed edges; this makes a round its own reverse, so that every graph of these
-    degrees is equally likely in the limit.
+    In each round the edges are paired at random and each pair (a, b), (c, d) is proposed as
+    (a, d), (c, b), all pairs at once. A pair is swapped only if its two old and two proposed edges
+    occur once among all old and proposed edges. A round is then as likely as its reverse, so that
+    in the limit every graph of these degrees is equally likely.
 
     Parameters
     ----------
@@ -27,8 +28,8 @@ def permute_edges(mask: csr_matrix, rng: np.random.Generator) -> csr_matrix:
 
     References
     ----------
-    Edge switching: Rao, Jana & Bandyopadhyay 1996, Sankhya A 58:225; mixing in about ten swaps
-    per edge: Milo et al. 2003, arXiv:cond-mat/0312028.
+    Edge switching: Rao, Jana & Bandyopadhyay 1996, Sankhya A 58:225; number of swaps:
+    Milo et al. 2003, arXiv:cond-mat/0312028.
 
     Examples
     --------
@@ -36,25 +37,44 @@ def permute_edges(mask: csr_matrix, rng: np.random.Generator) -> csr_matrix:
     >>> permute_edges(mask, np.random.default_rng(0)).sum(axis=1).A1.tolist()
     [1, 1, 1, 1]
     """
+    n_cells = mask.shape[0] * mask.shape[1]
+    if mask.nnz > n_cells // 2:  # the gaps of a dense mask are easier to move than its edges
+        gaps = csr_matrix(~mask.toarray())
+        return csr_matrix(~permute_edges(gaps, rng).toarray())
     rows, columns = _edges(mask)
-    n_edges, width = len(rows), np.int64(mask.shape[1])
-    n_pairs, swapped, rounds = n_edges // 2, 0, 0
-    while n_pairs and swapped < _SWAPS_PER_EDGE * n_edges and rounds < _MAX_ROUNDS:
-        order = rng.permutation(n_edges)
-        first, second = order[:n_pairs], order[n_pairs : 2 * n_pairs]
-        old = rows * width + columns
-        proposed = np.stack(
-            [rows[first] * width + columns[second], rows[second] * width + columns[first]]
-        )
-        repeated = _repeated(np.concatenate([old, proposed.ravel()]))
-        blocked = np.isin(
-            np.concatenate([proposed, old[first][None], old[second][None]]), repeated
-        ).any(axis=0)
-        first, second = first[~blocked], second[~blocked]
-        columns[first], columns[second] = columns[second], columns[first]
-        swapped += 2 * len(first)
-        rounds += 1
+    width = np.int64(mask.shape[1])
+    pilot = sum(_swap_round(rows, columns, width, rng) for _ in range(_PILOT_ROUNDS))
+    accepted = max(pilot / max(1, _PILOT_ROUNDS * len(rows)), 1e-9)
+    n_rounds = min(_MAX_ROUNDS, int(np.ceil(_SWAPS_PER_EDGE / accepted)))
+    n_rounds = max(n_rounds, _MIN_ROUNDS if len(rows) < 10_000 else 1)
+    # set in advance: to stop when something is reached would favour some graphs; and an even or
+    # odd number at random, because a graph of two edges would else end where it began
+    for _ in range(n_rounds + rng.integers(2)):
+        _swap_round(rows, columns, width, rng)
     return _mask(rows, columns, mask.shape)
+
+
+def _swap_round(
+    rows: np.ndarray, columns: np.ndarray, width: np.int64, rng: np.random.Generator
+) -> int:
+    """Swap column ends between random pairs of edges, in place; return how many edges moved."""
+    order = rng.permutation(len(rows))
+    n_pairs = len(rows) // 2
+    if n_pairs and rng.random() < 0.25:  # some graphs can only be left by fewer swaps at a time
+        n_pairs = int(rng.integers(1, n_pairs + 1))
+    first, second = order[:n_pairs], order[n_pairs : 2 * n_pairs]
+    old = rows * width + columns
+    proposed = (rows[first] * width + columns[second], rows[second] * width + columns[first])
+    everything = np.sort(np.concatenate([old, *proposed]))
+    repeated = everything[1:][everything[1:] == everything[:-1]]
+    blocked = np.zeros(n_pairs, dtype=bool)
+    if len(repeated):
+        for keys in (*proposed, old[first], old[second]):
+            at = np.searchsorted(repeated, keys).clip(max=len(repeated) - 1)
+            blocked |= repeated[at] == keys
+    first, second = first[~blocked], second[~blocked]
+    columns[first], columns[second] = columns[second], columns[first]
+    return 2 * len(first)
 
 
 def random_edges(mask: csr_matrix, rng: np.random.Generator) -> csr_matrix:
@@ -126,12 +146,6 @@ def _edges(mask: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     """Row and column of every edge, in CSR order, as int64."""
     rows = np.repeat(np.arange(mask.shape[0], dtype=np.int64), np.diff(mask.indptr))
     return rows, mask.indices.astype(np.int64)
-
-
-def _repeated(keys: np.ndarray) -> np.ndarray:
-    """Values that occur more than once."""
-    keys = np.sort(keys)
-    return np.unique(keys[1:][keys[1:] == keys[:-1]])
 
 
 def _mask(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_matrix:
