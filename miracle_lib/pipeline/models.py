@@ -1,6 +1,7 @@
 """The model, its scores and its ablations: the middle steps of a run, and what reads them."""
 
 import logging
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 
 from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation import PerTaskBaseline, cross_validate, scores_of
+from miracle_lib.evaluation.ablations import Ablations, load_ablations, run_ablations
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline.data import covariate_table, graph, tables
 from miracle_lib.pipeline.run import Run, step
@@ -52,6 +54,12 @@ def scores(run: Run, folder: Path) -> None:
                 predictions.to_csv(temporary)
 
 
+@step(uses=("seed", "grid"), after=("hierarchy",))
+def ablations(run: Run, folder: Path) -> None:
+    """Take the model apart, one part at a time; finished cells are kept one by one."""
+    _run_ablations(run, folder)
+
+
 def classifier(run: Run) -> MiracleClassifier:
     """Give the model that the parameters describe, not fitted."""
     values = run.parameters
@@ -93,3 +101,27 @@ def score_tables(run: Run) -> dict[str, pd.DataFrame]:
     folder = run.folder("scores")
     titles = ["MIRACLE", *REFERENCES]
     return {title: scores_of(pd.read_csv(folder / f"{title}.csv", index_col=0)) for title in titles}
+
+
+def ablation_results(run: Run) -> Ablations:
+    """Results of the grid of ablations, from its stored cells."""
+    return run.load("ablations", "", lambda folder: _run_ablations(run, folder))
+
+
+def _run_ablations(run: Run, folder: Path) -> Ablations:
+    """Run what is not stored yet."""
+    X, Y, obs = tables(run)
+    return run_ablations(
+        load_ablations(),
+        X,
+        Y,
+        graph(run),
+        folder / "cells",
+        scale=run.parameters.grid,
+        groups=obs["subject"],
+        cohort=obs["cohort"],
+        covariates=covariate_table(obs),
+        n_jobs=-1,
+        scheduler=os.environ.get("MIRACLE_SCHEDULER"),
+        random_state=run.parameters.seed,
+    )

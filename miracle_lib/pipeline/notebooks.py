@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import papermill
-from papermill.exceptions import PapermillExecutionError
 
 from miracle_lib.config import ROOT, check_parameters, load_profile
 from miracle_lib.errors import MiracleError
@@ -32,6 +30,8 @@ STEPS_OF = {
 
 def parameters_of(notebook: Path) -> list[str]:
     """Names of the parameters that a notebook declares."""
+    import papermill  # prints a warning when imported inside a notebook
+
     return list(papermill.inspect_notebook(str(notebook)))
 
 
@@ -46,6 +46,9 @@ def _key(run: Run, notebook: Path, values: dict[str, Any]) -> str:
 
 def _execute(run: Run, notebook: Path) -> None:
     """Execute one notebook into the run directory unless the same is there already."""
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
     every = run.parameters.model_dump()
     values = {name: every[name] for name in parameters_of(notebook)}
     target = run.directory / "notebooks" / notebook.name

@@ -26,6 +26,7 @@ from miracle_lib.config import ROOT, Parameters, Profile, check_parameters, load
 from miracle_lib.files import atomic_path, write_json
 
 if TYPE_CHECKING:
+    from IPython.display import Image
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
@@ -186,10 +187,23 @@ class Run:
         }
         write_json(self.directory / "provenance.json", provenance)
 
-    def save_figure(self, figure: "Figure", name: str) -> None:
-        """Keep a figure in the run's ``figures`` folder as PNG."""
-        with atomic_path(self.directory / "figures" / f"{name}.png") as temporary:
-            figure.savefig(temporary, dpi=150, bbox_inches="tight")
+    def figure(self, drawn: "Figure", name: str) -> "Image":
+        """Keep a figure in the run's ``figures`` folder as PNG, and give what a notebook shows.
+
+        Parameters
+        ----------
+        drawn : Figure
+        name : str
+            Name of the file, without its ending.
+        """
+        import matplotlib.pyplot as plt
+        from IPython.display import Image
+
+        path = self.directory / "figures" / f"{name}.png"
+        with atomic_path(path) as temporary:
+            drawn.savefig(temporary, dpi=110, bbox_inches="tight")
+        plt.close(drawn)
+        return Image(path.read_bytes())
 
     @property
     def banner(self) -> str:
