@@ -76,7 +76,7 @@ def make_settings(
     preset: str,
     epochs: tuple[int, int, int] | None,
     learning_rate: tuple[float, float, float] | None,
-    batch_size: int | None | Literal["preset"],
+    batch_size: int | Literal["preset"] | None,
 ) -> Settings:
     """Return a preset with epochs, learning rates or batch size replaced.
 

@@ -1,12 +1,15 @@
 """The stages: autoencoder, heads on the frozen encoder, and everything at a lower rate."""
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
+from torch.nn import functional
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.model import (
@@ -24,6 +27,7 @@ from miracle_lib.training.prior import Prior
 from miracle_lib.training.settings import Settings, StageSettings
 
 Row = dict[str, Any]
+SETTLED = 0.01  # largest change of a task weight at which the heads are solved
 
 
 class Stage(Protocol):
@@ -34,6 +38,13 @@ class Stage(Protocol):
 
     def run(self, epoch: int) -> Row:
         """Train for one epoch; the row has the losses and ``validation``, which is minimised."""
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether further epochs are of no use."""
+
+    def finish(self) -> None:
+        """Leave the weights that are to be kept in the member."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything the next epoch depends on."""
@@ -122,6 +133,9 @@ class GradientStage:
         if classifies:
             trained += list(member.heads.parameters())
         self.optimizer = torch.optim.Adam(trained, lr=stage.learning_rate)
+        self.waited, self.best_score = 0, self.measure(validation)["validation"]
+        self.best_weights = copy.deepcopy(member.state_dict())
+        self.at_start = self.at_best = self._held_out
 
     def run(self, epoch: int) -> Row:
         """Train for one epoch and measure."""
@@ -138,7 +152,21 @@ class GradientStage:
         row: Row = dict(totals) | self.measure(self.validation)
         if weights is not None:
             row |= task_columns("weight", weights, self.tasks)
+        self.waited += 1
+        if row["validation"] < self.best_score:
+            self.waited, self.best_score = 0, row["validation"]
+            self.best_weights = copy.deepcopy(self.member.state_dict())
+            self.at_best = self._held_out
         return row
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the held-out loss has not fallen for too many epochs."""
+        return self.settings.patience is not None and self.waited >= self.settings.patience
+
+    def finish(self) -> None:
+        """Return to the best weights."""
+        self.member.load_state_dict(self.best_weights)
 
     def _step(self, rows: Tensor, epoch: int, weights: Tensor | None) -> dict[str, float]:
         """Take one gradient step and return the parts of the loss."""
@@ -157,8 +185,8 @@ class GradientStage:
                 loss = loss + penalty
         if not math.isfinite(float(loss.detach())):
             raise MiracleError(
-                f"the loss became {float(loss.detach())} in stage '{self.name}', epoch {epoch + 1}; "
-                f"a learning rate below {self.settings.learning_rate:g} may help"
+                f"the loss became {float(loss.detach())} in stage {self.name!r}, epoch "
+                f"{epoch + 1}; a learning rate below {self.settings.learning_rate:g} may help"
             )
         self.optimizer.zero_grad()
         loss.backward()
@@ -210,10 +238,17 @@ class GradientStage:
             f"validation_{name}": sum(part[name] for part in parts) / len(rows) for name in parts[0]
         }
         row["validation"] = sum(row.values())
+        self._held_out = None
         if self.classifies:
             losses = masked_task_loss(torch.cat(logits), self.data.labels[rows])
             row["validation_task"] = row["validation"] = float(losses.mean())
+            self._held_out = pair_losses(torch.cat(logits), self.data.labels[rows])
         return row
+
+    def gain(self) -> float:
+        """Return by how many standard errors held-out losses fell since the stage began."""
+        fall = self.at_start - self.at_best
+        return float(fall.mean() / (fall.std() / len(fall) ** 0.5).clamp_min(1e-12))
 
     @torch.no_grad()
     def _task_weights(self, epoch: int) -> Tensor:
@@ -234,17 +269,35 @@ class GradientStage:
         return self.weighting(signals)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return optimiser and policy."""
-        state = {"optimizer": self.optimizer.state_dict()}
-        if self.weighting is not None:
-            state["weighting"] = self.weighting.state_dict()
+        """Return current and best weights, optimiser and policy."""
+        state = {name: getattr(self, name) for name in self._kept}
+        state |= {
+            "model": self.member.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "weighting": self.weighting and self.weighting.state_dict(),
+        }
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
+        for name in self._kept:
+            setattr(self, name, state[name])
+        self.member.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.weighting is not None:
             self.weighting.load_state_dict(state["weighting"])
+
+    _kept = ("waited", "best_score", "best_weights", "at_start", "at_best")
+
+
+def pair_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy of every labelled pair, each task with the same total weight."""
+    labelled = ~labels.isnan()
+    per_task = labelled.sum(0).clamp_min(1).expand_as(labels)[labelled]
+    loss = functional.binary_cross_entropy_with_logits(
+        logits[labelled], labels[labelled], reduction="none"
+    )
+    return loss / per_task
 
 
 def task_gradients(logits: Tensor, labels: Tensor, shared: Tensor) -> Tensor:
@@ -257,13 +310,17 @@ def task_gradients(logits: Tensor, labels: Tensor, shared: Tensor) -> Tensor:
 class ConvexHeads:
     """Heads on the frozen encoder, solved for exactly under the task weights of each epoch.
 
+    The problem is solved on all samples and without each inner fold in turn, so that policies see
+    the accuracy on samples that the solution has not seen. Weights are averaged over the epochs,
+    so that a policy that swings settles.
+
     Parameters
     ----------
     member : Member
     features : Features
     problem : HeadProblem
-    validation : Tensor
-        Rows held out.
+    folds : ndarray of int, shape (n_samples,)
+        Inner fold of each sample.
     tasks : list of str
     stage : StageSettings
     weighting : Weighting
@@ -277,7 +334,7 @@ class ConvexHeads:
         member: Member,
         features: Features,
         problem: HeadProblem,
-        validation: Tensor,
+        folds: np.ndarray,
         tasks: list[str],
         stage: StageSettings,
         weighting: Weighting,
@@ -285,60 +342,89 @@ class ConvexHeads:
     ) -> None:
         self.member, self.features, self.problem, self.settings = member, features, problem, stage
         self.tasks, self.weighting, self.ceiling = tasks, weighting, ceiling
-        self.held_out = np.isin(problem.pairs.row, validation.cpu().numpy())
-        self.solution = np.zeros(problem.n_unknowns)
+        self.fold = folds[problem.pairs.row]
+        self.folds = np.unique(self.fold)
+        # One row per fold left out; the last one leaves out nothing.
+        self.solutions = np.zeros((len(self.folds) + 1, problem.n_unknowns))
+        self.weights = np.zeros(len(tasks))
+        self.moved = np.inf
 
     def run(self, epoch: int) -> Row:
         """Re-weight the tasks and solve."""
-        weights = self.weighting(self._signals(epoch))
-        self.solution = self.problem.solve(~self.held_out, weights.numpy(), self.solution)
-        self.problem.write(self.solution, self.features, self.member.heads)
-        logits, n_tasks = self.problem.logits(self.solution), len(self.tasks)
-        losses = self._by_task(log_loss, logits, ~self.held_out)
-        n = len(self.problem.pairs)
-        row = {
-            "task": float((weights.numpy() * losses).sum()),
-            "penalty": 0.5 * float(self.solution[:n] @ self.solution[:n]) * n_tasks / n,
-            "validation_task": float(self._by_task(log_loss, logits, self.held_out).mean()),
+        before = self.weights.copy()
+        weights = self.weighting(self._signals(epoch)).numpy()
+        self.weights += (weights - self.weights) / (epoch + 1)
+        self.moved = float(np.abs(self.weights - before).max())
+        for index, fold in enumerate([*self.folds, None]):
+            start = self.solutions[index]
+            self.solutions[index] = self.problem.solve(self.fold != fold, self.weights, start)
+        seen, unseen = self._by_task(log_loss)
+        a = self.solutions[-1][: len(self.problem.pairs)]
+        row: Row = {
+            "task": float((self.weights * seen).sum()),
+            "penalty": 0.5 * float(a @ a) * len(self.tasks) / len(a),
+            "validation_task": float(unseen.mean()),
+            "validation": float(unseen.mean()),
         }
-        row["validation"] = row["validation_task"]
-        return row | task_columns("weight", weights, self.tasks)
+        return row | task_columns("weight", self.weights, self.tasks)
 
-    def _by_task(self, measure: Callable, logits: np.ndarray, keep: np.ndarray) -> np.ndarray:
-        """Measure some of the pairs."""
-        return measure(self.problem.pairs.take(keep), logits[keep], len(self.tasks))
+    @property
+    def exhausted(self) -> bool:
+        """Whether the task weights have settled; the solution then has too."""
+        return self.moved < SETTLED
+
+    def finish(self) -> None:
+        """Set the heads to the solution on all samples."""
+        self.write()
+
+    def write(self, without_fold: int | None = None) -> None:
+        """Set the heads to the solution on all samples, or on those outside a fold."""
+        index = -1 if without_fold is None else int(np.flatnonzero(self.folds == without_fold)[0])
+        self.problem.write(self.solutions[index], self.features, self.member.heads)
+
+    def _out_of_fold(self) -> np.ndarray:
+        """Return each pair's logit from the solution without its fold."""
+        logits = [self.problem.logits(solution) for solution in self.solutions[:-1]]
+        return np.choose(np.searchsorted(self.folds, self.fold), logits)
+
+    def _by_task(self, measure: Callable[..., np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Measure on the samples solved for, and on samples not seen."""
+        pairs, n_tasks = self.problem.pairs, len(self.tasks)
+        seen = self.problem.logits(self.solutions[-1])
+        return measure(pairs, seen, n_tasks), measure(pairs, self._out_of_fold(), n_tasks)
 
     def _signals(self, epoch: int) -> Signals:
-        """Describe the tasks as the current solution leaves them."""
-        logits, pairs = self.problem.logits(self.solution), self.problem.pairs
-        train = ~self.held_out
+        """Describe the tasks as the current solutions leave them."""
+        pairs, n_tasks = self.problem.pairs, len(self.tasks)
+        sizes = np.bincount(pairs.task, minlength=n_tasks)
 
         def gradients() -> Tensor:
-            some = pairs.take(train)
-            error = 1 / (1 + np.exp(-logits[train])) - some.label
-            error /= np.bincount(some.task, minlength=len(self.tasks))[some.task]
-            rows = self.features.scaled("pathways").cpu().double().numpy()[some.row]
-            by_task = np.zeros((len(self.tasks), rows.shape[1]))
-            np.add.at(by_task, some.task, error[:, None] * rows)
+            error = expit(self.problem.logits(self.solutions[-1])) - pairs.label
+            rows = self.features.scaled("pathways").double().cpu().numpy()[pairs.row]
+            by_task = np.zeros((n_tasks, rows.shape[1]))
+            np.add.at(by_task, pairs.task, (error / sizes[pairs.task])[:, None] * rows)
             return torch.from_numpy(by_task)
 
         return Signals(
             epoch,
-            torch.from_numpy(self._by_task(log_loss, logits, train)),
-            torch.from_numpy(self._by_task(pair_accuracy, logits, self.held_out)),
+            torch.from_numpy(self._by_task(log_loss)[0]),
+            torch.from_numpy(self._by_task(pair_accuracy)[1]),
             self.ceiling,
-            torch.from_numpy(np.bincount(pairs.task[train], minlength=len(self.tasks))),
+            torch.from_numpy(sizes),
             gradients,
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return solution and policy."""
+        """Return solutions and policy."""
         return {
-            "solution": torch.from_numpy(self.solution.copy()),
+            "solutions": torch.from_numpy(self.solutions.copy()),
+            "weights": torch.from_numpy(self.weights.copy()),
+            "moved": self.moved,
             "weighting": self.weighting.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
-        self.solution = state["solution"].numpy().copy()
+        self.solutions = state["solutions"].numpy().copy()
+        self.weights, self.moved = state["weights"].numpy().copy(), state["moved"]
         self.weighting.load_state_dict(state["weighting"])

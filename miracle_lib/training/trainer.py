@@ -1,14 +1,13 @@
 """Training of the ensemble: three stages per member, resumable after any epoch."""
 
 import copy
-import math
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from miracle_lib.model.vae import Masks
 from miracle_lib.model.weighting import Weighting, make_weighting
@@ -28,6 +27,7 @@ from miracle_lib.training.stages import (
 )
 
 CALIBRATION_SAMPLES = 512
+MARGIN = 2.0  # standard errors by which fine-tuning must lower held-out losses to be kept
 
 
 @dataclass
@@ -38,6 +38,7 @@ class Trained:
     history: list[Row]
     prior: Prior
     ceiling: Tensor
+    fine_tuned: list[bool]
 
 
 @dataclass
@@ -99,15 +100,15 @@ class Trainer:
             for index in range(self.n_members):
                 member = self._new_member(index)
                 if index < len(done):
-                    member.load_state_dict(done[index])
+                    member.load_state_dict(done[index]["weights"])
                 else:
-                    self._train(member, index, done)
-                    done.append(copy.deepcopy(member.state_dict()))
-                    self._state = {}
+                    kept = self._train(member, index, done)
+                    done.append({"kept": kept, "weights": copy.deepcopy(member.state_dict())})
                 member.eval()
                 members.append(member)
         self.checkpoint.remove()
-        return Trained(members, self._history, self._prior, self._ceiling)
+        kept = [bool(each["kept"]) for each in done]
+        return Trained(members, self._history, self._prior, self._ceiling, kept)
 
     def _plan(self) -> list[tuple[str, StageSettings]]:
         """Return names and settings of the stages."""
@@ -134,68 +135,120 @@ class Trainer:
         )
         return member.to(x.device)
 
-    def _train(self, member: Member, index: int, done: list[dict[str, Tensor]]) -> None:
-        """Run the stages of one member, from where the checkpoint left it."""
-        held_out = self._folds == index % (self._folds.max() + 1)
-        self._train_rows, self._validation_rows = (
-            torch.from_numpy(np.flatnonzero(rows)).to(self.data.x.device)
-            for rows in (~held_out, held_out)
-        )
-        some = self._train_rows[:CALIBRATION_SAMPLES]
-        member.network.calibrate(member.sites(self.data.x[some]), self.data.covariates[some])
-        if self._state:
-            member.load_state_dict(self._state["model"])
-        for number, (name, settings) in enumerate(self._plan()):
-            if settings.epochs == 0 and name != "heads":
-                continue
-            if number < self._state.get("stage_number", 0):
-                continue
-            stage = self._stage(name, settings, member, index)
-            self._run(stage, member, index, number, done)
-            self._state = {}
+    def _train(self, member: Member, index: int, done: list[dict[str, Tensor]]) -> bool:
+        """Run the stages of one member, from where the checkpoint left it.
 
-    def _stage(self, name: str, settings: StageSettings, member: Member, index: int) -> Stage:
-        """Set up a stage."""
-        shared = {"seed": epoch_seed(self.seed, "stage", index)}
-        arguments = (
+        Returns whether fine-tuning was kept.
+        """
+        state, self._state = self._state, {}
+        self._fold = index % (int(self._folds.max()) + 1)
+        if state:
+            member.load_state_dict(state["entry"])
+        else:
+            rows = np.flatnonzero(self._folds != self._fold)[:CALIBRATION_SAMPLES]
+            x, covariates = self.data.x[rows], self.data.covariates[rows]
+            member.network.calibrate(member.sites(x), covariates)
+        heads, kept = None, False
+        for number, (name, settings) in enumerate(self._plan()):
+            if number < state.get("stage_number", 0) or settings.epochs == 0:
+                continue
+            entry = copy.deepcopy(member.state_dict())
+            if name != "autoencoder" and heads is None:
+                heads = self._convex_heads(member, index)
+                if "heads" in state:
+                    heads.load_state_dict(state["heads"])
+            convex = self.settings.solver == "convex"
+            if name == "finetune" and convex:
+                heads.write(without_fold=self._fold)
+            stage = (
+                heads
+                if name == "heads" and convex
+                else self._gradient(name, settings, member, index, heads)
+            )
+            first = 0
+            if number == state.get("stage_number"):
+                stage.load_state_dict(state["stage"])
+                first = state["epoch"]
+            shared = {"stage_number": number, "entry": entry, "done": done}
+            if name == "finetune":
+                shared["heads"] = heads.state_dict()
+            self._run(stage, index, first, shared)
+            kept = name == "finetune" and (not convex or stage.gain() > MARGIN)
+            if name == "finetune" and not kept:
+                member.load_state_dict(entry)
+        return kept
+
+    def _run(self, stage: Stage, index: int, first: int, shared: dict[str, Any]) -> None:
+        """Run the epochs of a stage."""
+        for epoch in range(first, stage.settings.epochs):
+            if stage.exhausted:
+                break
+            row = stage.run(epoch)
+            self._history.append({"member": index, "stage": stage.name, "epoch": epoch + 1} | row)
+            self._bar.update()
+            self._bar.set_postfix({k: f"{row[k]:.3g}" for k in _shown(row)}, refresh=False)
+            if self.checkpoint.due(epoch):
+                self.checkpoint.save(
+                    shared
+                    | {
+                        "history": self._history,
+                        "prior": _prior_state(self._prior),
+                        "ceiling": self._ceiling,
+                        "stage": stage.state_dict(),
+                        "epoch": epoch + 1,
+                    }
+                )
+        stage.finish()
+
+    def _gradient(
+        self,
+        name: str,
+        settings: StageSettings,
+        member: Member,
+        index: int,
+        heads: ConvexHeads | None,
+    ) -> GradientStage:
+        """Set up a stage trained by gradient steps."""
+        device = self.data.x.device
+        train, validation = (
+            torch.from_numpy(np.flatnonzero(rows)).to(device)
+            for rows in (self._folds != self._fold, self._folds == self._fold)
+        )
+        features, prior = heads and heads.features, self._prior
+        return GradientStage(
             name,
             member,
             self.data,
-            self._train_rows,
-            self._validation_rows,
+            train,
+            validation,
             self.tasks,
             self.settings,
             settings,
-        )
-        if name == "autoencoder":
-            return GradientStage(*arguments, reconstructs=True, classifies=False, **shared)
-        self._features = Features.of(member.features(self.data.x, self.data.covariates))
-        grams = self._features.grams()
-        self._learn_prior(grams)
-        self._problem = HeadProblem(grams, self._pairs, self._prior, len(self.tasks))
-        policy = make_weighting(self.weighting, len(self.tasks), epoch_seed(self.seed, name, index))
-        if name == "heads" and self.settings.solver == "convex":
-            return ConvexHeads(
-                member,
-                self._features,
-                self._problem,
-                self._validation_rows,
-                self.tasks,
-                settings,
-                policy,
-                self._ceiling,
-            )
-        features, prior = self._features, self._prior
-        return GradientStage(
-            *arguments,
             reconstructs=name != "heads",
-            classifies=True,
+            classifies=name != "autoencoder",
             trains_encoder=name != "heads",
-            weighting=policy,
+            weighting=heads and self._policy(name, index),
             ceiling=self._ceiling,
-            penalty=lambda heads: head_penalty(heads, prior, features),
-            **shared,
+            penalty=heads and (lambda module: head_penalty(module, prior, features)),
+            seed=epoch_seed(self.seed, "stage", index),
         )
+
+    def _convex_heads(self, member: Member, index: int) -> ConvexHeads:
+        """Set up the heads on the encoder as it is."""
+        features = Features.of(member.features(self.data.x, self.data.covariates))
+        grams = features.grams()
+        self._learn_prior(grams)
+        problem = HeadProblem(grams, self._pairs, self._prior, len(self.tasks))
+        policy = self._policy("heads", index)
+        settings = self.settings.heads
+        return ConvexHeads(
+            member, features, problem, self._folds, self.tasks, settings, policy, self._ceiling
+        )
+
+    def _policy(self, stage: str, index: int) -> Weighting:
+        """Return a fresh policy."""
+        seed = epoch_seed(self.seed, stage, index)
+        return make_weighting(self.weighting, len(self.tasks), seed)
 
     def _learn_prior(self, grams: list[np.ndarray]) -> None:
         """Find the prior once, on the features of the first member, and the ceilings."""
@@ -212,65 +265,6 @@ class Trainer:
                 problem = HeadProblem(grams, self._pairs, alone, n_tasks)
                 logits = problem.out_of_fold(self._folds, np.ones(n_tasks))
                 self._ceiling = torch.from_numpy(pair_accuracy(self._pairs, logits, n_tasks))
-
-    def _run(
-        self, stage: Stage, member: Member, index: int, number: int, done: list[dict[str, Tensor]]
-    ) -> None:
-        """Run the epochs of a stage; keep the best weights, or the last of a convex problem."""
-        keeps_best = not isinstance(stage, ConvexHeads)
-        improves_on = stage.name == "finetune"
-        first, waited = 0, 0
-        best = stage.measure(self._validation_rows)["validation"] if improves_on else math.inf
-        best_weights = copy.deepcopy(member.state_dict())
-        improved = False
-        if self._state:
-            stage.load_state_dict(self._state["stage"])
-            first, waited = self._state["epoch"], self._state["waited"]
-            best, best_weights = self._state["best"], self._state["best_weights"]
-            improved = self._state["improved"]
-        weights: Weighting | None = getattr(stage, "weighting", None)
-        for epoch in range(first, stage.settings.epochs):
-            if stage.settings.patience is not None and waited >= stage.settings.patience:
-                break
-            row = stage.run(epoch)
-            self._history.append({"member": index, "stage": stage.name, "epoch": epoch + 1} | row)
-            self._bar.update()
-            self._bar.set_postfix({k: f"{row[k]:.3g}" for k in _shown(row)}, refresh=False)
-            waited += 1
-            if row["validation"] < best - 1e-5:
-                best, waited, improved = row["validation"], 0, True
-                if keeps_best:
-                    best_weights = copy.deepcopy(member.state_dict())
-            if self.checkpoint.due(epoch):
-                self.checkpoint.save(
-                    {
-                        "history": self._history,
-                        "prior": _prior_state(self._prior),
-                        "ceiling": self._ceiling,
-                        "done": done,
-                        "model": member.state_dict(),
-                        "stage_number": number,
-                        "stage": stage.state_dict(),
-                        "epoch": epoch + 1,
-                        "waited": waited,
-                        "best": best,
-                        "best_weights": best_weights,
-                        "improved": improved,
-                    }
-                )
-        if keeps_best:
-            member.load_state_dict(best_weights)
-        if not improved and stage.name == "finetune":
-            self._refit(stage, member)
-        del weights
-
-    def _refit(self, stage: Stage, member: Member) -> None:
-        """Solve for the heads on all samples, once nothing is left to be chosen."""
-        if self.settings.solver != "convex":
-            return
-        everything = np.ones(len(self._pairs), dtype=bool)
-        solution = self._problem.solve(everything, np.ones(len(self.tasks)))
-        self._problem.write(solution, self._features, member.heads)
 
 
 def _shown(row: Row) -> list[str]:
