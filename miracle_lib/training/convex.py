@@ -1,5 +1,6 @@
 """The heads on fixed features: a convex problem, solved in the space of the samples."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from miracle_lib.model import TaskHeads
 from miracle_lib.training.prior import Pairs, Prior
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
+COLUMNS = 16_384  # features handled at a time
 CAUTION = 0.01  # relative fall in cross-entropy that a factor of two away from 1 must bring
 
 
@@ -36,14 +38,23 @@ class Features:
             unit[name] = spread * max(int(alive.sum()), 1) ** 0.5
         return cls(blocks, mean, unit)
 
-    def scaled(self, name: str) -> Tensor:
-        """Return a block with features of variance 1 / width."""
-        return (self.blocks[name] - self.mean[name]) / self.unit[name]
+    def parts(self, name: str) -> Iterator[tuple[slice, Tensor]]:
+        """Yield columns of a block with features of variance 1 / width: bounds memory."""
+        for start in range(0, self.blocks[name].shape[1], COLUMNS):
+            part = slice(start, start + COLUMNS)
+            centred = self.blocks[name][:, part] - self.mean[name][part]
+            yield part, centred / self.unit[name][part]
 
     def grams(self) -> list[np.ndarray]:
         """Return the inner products of the samples in each block; their mean diagonal is 1."""
-        scaled = (self.scaled(name) for name in self.blocks)
-        return [(block @ block.T).double().cpu().numpy() for block in scaled]
+        n_samples = len(self.blocks["pathways"])
+        grams = []
+        for name in self.blocks:
+            gram = np.zeros((n_samples, n_samples))
+            for _, scaled in self.parts(name):
+                gram += (scaled @ scaled.T).double().cpu().numpy()
+            grams.append(gram)
+        return grams
 
 
 class HeadProblem:
@@ -120,7 +131,7 @@ class HeadProblem:
         """Turn a solution into the weights and biases of the heads."""
         n = len(self.pairs)
         alpha = solve_triangular(self.root, solution[:n], trans="T", lower=True)
-        dual = np.zeros((self.n_tasks, len(next(iter(features.blocks.values())))))
+        dual = np.zeros((self.n_tasks, len(features.blocks["pathways"])))
         np.add.at(dual, (self.pairs.task, self.pairs.row), alpha)
         bias = torch.from_numpy(solution[n:]).to(heads.bias)
         rho = self.prior.sharing
@@ -128,12 +139,11 @@ class HeadProblem:
             if name not in heads.blocks:
                 continue
             scale = self.prior.scale[:, block, None]
-            scaled = features.scaled(name)
-            own = torch.from_numpy(scale * dual).to(scaled) @ scaled
-            scale = torch.from_numpy(scale).to(scaled)
-            shared = rho * scale.mean() * own.sum(0)
-            weight = scale * (rho * own.sum(0) + (1 - rho) * own)
-            weight, shared = weight / features.unit[name], shared / features.unit[name]
+            coefficients = torch.from_numpy(scale * dual).to(features.mean[name])
+            own = torch.cat([coefficients @ part for _, part in features.parts(name)], dim=1)
+            scale = torch.from_numpy(scale).to(own)
+            shared = rho * scale.mean() * own.sum(0) / features.unit[name]
+            weight = scale * (rho * own.sum(0) + (1 - rho) * own) / features.unit[name]
             output = heads.blocks[name].output
             output.shared.copy_(shared[None])
             output.specific.copy_((weight - shared)[:, None])

@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from miracle_lib.model import MaskedVAE, TaskHeads
-from miracle_lib.model.masked_linear import MaskedLinear
+from miracle_lib.model import MaskedVAE, TaskHeads, by_feature
 from miracle_lib.model.vae import Masks
 
-CHUNK = 256  # samples per pass outside training: bounds memory
+CHUNK = 64  # samples per pass outside training: bounds memory
 
 
 class Member(nn.Module):
@@ -43,20 +42,10 @@ class Member(nn.Module):
             "residual": n_residual,
         }
         self.heads = TaskHeads(widths, n_tasks, seed=seed)
-        self._vary_dense_layers(seed)
-
-    def _vary_dense_layers(self, seed: int) -> None:
-        """Draw fully connected layers at random: as averages of all inputs, units would be one."""
-        generator = torch.Generator().manual_seed(seed + 1)
-        for layer in self.network.children():
-            if isinstance(layer, MaskedLinear):
-                full = layer.weight.numel() == layer.in_features * layer.out_features
-                if full and layer.out_features > 1:
-                    layer.reset_parameters(generator)
 
     def sites(self, x: Tensor) -> Tensor:
-        """Return the part of the input that enters the autoencoder."""
-        return x[:, : self.network.n_sites]
+        """Return the part of the input that enters the autoencoder, in the layout it works in."""
+        return by_feature(x[:, : self.network.n_sites]).t()
 
     def blocks(self, x: Tensor, covariates: Tensor) -> dict[str, Tensor]:
         """Return what the heads read: pathway means, gene activations, residual sites."""
@@ -77,10 +66,22 @@ class Member(nn.Module):
 
     @torch.no_grad()
     def features(self, x: Tensor, covariates: Tensor) -> dict[str, Tensor]:
-        """Return the blocks for many samples, computed in chunks and without gradient."""
+        """Return the blocks for many samples, in chunks; residual sites are a view of the input."""
         self.eval()
-        parts = [
-            self.blocks(some, covariate)
-            for some, covariate in zip(x.split(CHUNK), covariates.split(CHUNK), strict=True)
-        ]
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        genes, mean = [], []
+        for some, known in zip(x.split(CHUNK), covariates.split(CHUNK), strict=True):
+            part = self.network.encode(self.sites(some), known)
+            genes.append(part[0])
+            mean.append(part[1])
+        return self.head_inputs(x, torch.cat(genes), torch.cat(mean))
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor, covariates: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits and pathway activities of some samples, in chunks."""
+        self.eval()
+        logits, pathways = [], []
+        for some in rows.split(CHUNK):
+            blocks = self.blocks(x[some], covariates[some])
+            logits.append(self.heads(blocks))
+            pathways.append(blocks["pathways"])
+        return torch.cat(logits), torch.cat(pathways)

@@ -253,18 +253,17 @@ class GradientStage:
     @torch.no_grad()
     def _task_weights(self, epoch: int) -> Tensor:
         """Ask the policy for this epoch's weights."""
-        blocks = self.member.features(self.data.x[self.train], self.data.covariates[self.train])
-        logits, labels = self.member.heads(blocks), self.data.labels[self.train]
-        held_out = self.member.features(
-            self.data.x[self.validation], self.data.covariates[self.validation]
-        )
+        data = self.data
+        logits, pathways = self.member.outputs(data.x, data.covariates, self.train)
+        held_out, _ = self.member.outputs(data.x, data.covariates, self.validation)
+        labels = data.labels[self.train]
         signals = Signals(
             epoch,
             masked_task_loss(logits, labels).cpu(),
-            balanced_accuracy(self.member.heads(held_out), self.data.labels[self.validation]).cpu(),
+            balanced_accuracy(held_out, data.labels[self.validation]).cpu(),
             self.ceiling,
             (~labels.isnan()).sum(0).cpu(),
-            lambda: task_gradients(logits, labels, blocks["pathways"]).cpu(),
+            lambda: task_gradients(logits, labels, pathways).cpu(),
         )
         return self.weighting(signals)
 
@@ -400,7 +399,8 @@ class ConvexHeads:
 
         def gradients() -> Tensor:
             error = expit(self.problem.logits(self.solutions[-1])) - pairs.label
-            rows = self.features.scaled("pathways").double().cpu().numpy()[pairs.row]
+            pathways = self.features.blocks["pathways"] - self.features.mean["pathways"]
+            rows = pathways.double().cpu().numpy()[pairs.row]
             by_task = np.zeros((n_tasks, rows.shape[1]))
             np.add.at(by_task, pairs.task, (error / sizes[pairs.task])[:, None] * rows)
             return torch.from_numpy(by_task)

@@ -26,7 +26,7 @@ from miracle_lib.training.stages import (
     head_penalty,
 )
 
-CALIBRATION_SAMPLES = 512
+CALIBRATION_SAMPLES = 128
 MARGIN = 2.0  # standard errors by which fine-tuning must lower held-out losses to be kept
 
 
