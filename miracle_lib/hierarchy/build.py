@@ -123,7 +123,7 @@ def _connect_sets(
 ) -> tuple[pd.Index, pd.Index, csr_matrix, np.ndarray]:
     """Genes with a site, sets within the limits, their mask, and why a gene has no set."""
     names = np.array(sorted(gene_sets), dtype=object)
-    members = np.concatenate([np.asarray(gene_sets[name], dtype=object) for name in names])
+    members = np.concatenate([np.array(list(gene_sets[name]), dtype=object) for name in names])
     of_set = np.repeat(np.arange(len(names)), [len(gene_sets[name]) for name in names])
     _check_symbols(on_array, members)
     genes = pd.Index(np.sort(pairs["gene"].unique()), dtype=object)

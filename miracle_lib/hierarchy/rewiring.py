@@ -5,7 +5,7 @@ from scipy.sparse import csr_matrix
 
 _SWAPS_PER_EDGE = 10  # after five, overlap with real masks was at the level of chance
 _PILOT_ROUNDS = 3  # to learn which share of the proposals is accepted
-_MIN_ROUNDS, _MAX_ROUNDS = 100, 1000  # the least applies to small masks, where it costs nothing
+_MIN_ROUNDS, _MAX_ROUNDS = 100, 300  # the least applies to small masks, where it costs nothing
 
 
 def permute_edges(mask: csr_matrix, rng: np.random.Generator) -> csr_matrix:
