@@ -43,19 +43,58 @@ def reconstruction_loss(
     >>> reconstruction_loss(torch.zeros(1, 2), x, ~x.isnan(), likelihood="mse")
     tensor(1.)
     """
-    if observed is not None:
-        x = torch.where(observed, x, reconstruction.detach())
-    if likelihood == "bernoulli":
-        loss = functional.binary_cross_entropy(reconstruction, x, reduction="none")
-    elif likelihood == "mse":
-        loss = (x - reconstruction).square()
-    else:
-        logvar = x.new_zeros(x.shape[1]) if site_logvar is None else site_logvar
-        loss = 0.5 * ((x - reconstruction).square() * torch.exp(-logvar) + logvar)
-        loss = loss + 0.5 * math.log(2 * math.pi)
     if observed is None:
-        return loss.mean()
-    return torch.where(observed, loss, 0.0).sum() / observed.sum().clamp_min(1)
+        seen = torch.full(x.shape[1:], len(x), dtype=torch.int32, device=x.device)
+    else:
+        seen = observed.sum(0, dtype=torch.int32)
+    count = seen.sum().clamp_min(1)
+    if likelihood == "bernoulli":
+        return _bernoulli(reconstruction, x, observed).sum() / count
+    squares, _ = _SiteSquares.apply(reconstruction, x, observed)
+    if likelihood == "mse":
+        return squares.sum() / count
+    site_logvar = torch.zeros_like(squares) if site_logvar is None else site_logvar
+    constant = seen * (site_logvar + math.log(2 * math.pi))
+    return 0.5 * (squares * torch.exp(-site_logvar) + constant).sum() / count
+
+
+def _bernoulli(reconstruction: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:
+    """Return the cross-entropy of every value, zero where it is missing."""
+    if observed is None:
+        return functional.binary_cross_entropy(reconstruction, x, reduction="none")
+    x = torch.where(observed, x, 0.0)
+    loss = functional.binary_cross_entropy(reconstruction, x, reduction="none")
+    return torch.where(observed, loss, 0.0)
+
+
+class _SiteSquares(torch.autograd.Function):
+    """Sum over samples of the squared error of each site, shape (n_sites,).
+
+    Passes over the whole batch are kept to four: on the array the loss would otherwise take longer
+    than the network.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        reconstruction: Tensor, x: Tensor, observed: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        error = x - reconstruction
+        if observed is not None:
+            error.masked_fill_(~observed, 0.0)
+        return torch.linalg.vector_norm(error, dim=0).square(), error
+
+    @staticmethod
+    def setup_context(ctx, inputs, output) -> None:
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor | None, _) -> tuple[Tensor | None, None, None]:
+        (error,) = ctx.saved_tensors
+        return None if grad is None else error * (-2 * grad), None, None
 
 
 def kl_divergence(mean: Tensor, logvar: Tensor | None) -> Tensor:

@@ -114,7 +114,7 @@ class MaskedLinear(nn.Module):
             return y if self.bias is None else y + self.bias
         columns = x.t() if x.t().is_contiguous() else by_feature(x)
         y = sparse_product(_wide(self.weight), _wide(columns), *self.pattern).to(x.dtype)
-        return (y if self.bias is None else y + self.bias[:, None]).t()
+        return (y if self.bias is None else y.add_(self.bias[:, None])).t()
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(model)``."""

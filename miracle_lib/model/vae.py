@@ -248,7 +248,7 @@ class MaskedVAE(nn.Module):
             raise MiracleError(f"covariates have {width} columns; expected {self.n_covariates}")
         if covariates is None or covariate_map is None:
             return values
-        return values + (covariate_map.weight @ covariates.t()).t()
+        return torch.addmm(values.t(), covariate_map.weight, covariates.t()).t()
 
 
 def _check(name: str, value: str, known: dict | tuple) -> None:

@@ -4,8 +4,14 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, Normal
 from torch.distributions import kl_divergence as exact_kl
+from torch.func import grad, vmap
 
-from miracle_lib.model import kl_divergence, kl_warmup, masked_task_loss, reconstruction_loss
+from miracle_lib.model import (
+    kl_divergence,
+    kl_warmup,
+    masked_task_loss,
+    reconstruction_loss,
+)
 
 NAN = float("nan")
 
@@ -65,6 +71,30 @@ def test_missing_sites_change_neither_loss_nor_gradient(likelihood, filler):
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     assert results[1][1][0, 1] == 0
     assert results[1][1].isfinite().all()
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", "mse"])
+@pytest.mark.parametrize("by_feature", [False, True])
+def test_gradients_of_the_reconstruction_loss(likelihood, by_feature, generator):
+    x, mean = torch.rand(2, 4, 5, generator=generator, dtype=torch.double)
+    mean = mean.t().contiguous().t() if by_feature else mean
+    logvar = torch.randn(5, generator=generator, dtype=torch.double, requires_grad=True)
+    observed = torch.rand(4, 5, generator=generator) > 0.3
+
+    def loss(mean, logvar):
+        return reconstruction_loss(mean, x, observed, likelihood=likelihood, site_logvar=logvar)
+
+    assert torch.autograd.gradcheck(loss, (mean.requires_grad_(), logvar))
+
+
+def test_reconstruction_loss_of_a_stack_of_models(generator):
+    x, *means = torch.randn(4, 5, 3, generator=generator)
+    observed = torch.rand(5, 3, generator=generator) > 0.3
+    stacked = vmap(grad(lambda mean: reconstruction_loss(mean, x, observed)))(torch.stack(means))
+    for mean, gradient in zip(means, stacked, strict=True):
+        mean.requires_grad_()
+        alone = torch.autograd.grad(reconstruction_loss(mean, x, observed), mean)[0]
+        torch.testing.assert_close(gradient, alone)
 
 
 def test_nothing_observed_is_a_loss_of_zero():
