@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -11,20 +13,128 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.metrics import roc_auc_score
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from miracle_lib.cohorts.tables import read_table
 from miracle_lib.errors import MiracleError
+from miracle_lib.files import atomic_path
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.model import MaskedVAE
 from miracle_lib.preprocessing import CohortStandardizer
-from miracle_lib.training import Checkpoint, Trainer, TrainingData, make_settings
+from miracle_lib.preprocessing.scale import m_to_beta
+from miracle_lib.training import Checkpoint, Member, Prior, Trainer, TrainingData, make_settings
+from miracle_lib.training.inputs import (
+    CovariateCoder,
+    aligned,
+    cohorts_of_labels,
+    label_table,
+    per_sample,
+    site_table,
+)
+from miracle_lib.training.storage import load_model, read_about, save_model
 
 log = logging.getLogger(__name__)
 
+BLOCKS = ("pathways", "genes", "residual")
+
 
 class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
-    """Multi-task case/control classifier whose hidden layers are genes and pathways."""
+    """Multi-task case/control classifier whose hidden layers are genes and pathways.
+
+    A masked variational autoencoder (site -> gene -> pathway -> gene -> site) learns from all
+    samples; linear heads, one per task, read pathway activities, gene activations and the sites
+    that the hierarchy does not reach. How strongly each of the three blocks is penalised, and how
+    much the tasks share, is found by the evidence of the labels. Input are beta values,
+    standardised per cohort by training statistics; a task is predicted under the statistics of
+    its own cohort.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        Restricted to the sites of ``X`` at fit.
+    weighting : str, default "pwinval"
+        Task-weighting policy, see `miracle_lib.model.weighting`.
+    ceiling : dict of str to float, optional
+        Single-task accuracy of each task, for ``"pwinval"``. Default: estimated by inner
+        single-task fits.
+    sharing : "auto" or float, default "auto"
+        Correlation of the head weights between tasks: 0 independent, 1 the same.
+    residual : bool, default True
+        Let the sites that the hierarchy does not reach contribute; False ignores them.
+    variational : bool, default True
+        False: a plain autoencoder, no sampling and no Kullback-Leibler term.
+    condition_on_cohort : bool, default True
+        Give the autoencoder cohort indicators, so that the latent need not carry them.
+    activation : {"identity", "tanh", "relu", "gelu", "elu"}, default "identity"
+        Of the gene layers. At tens to hundreds of samples linear genes predict best.
+    norm : {"none", "batch", "layer"}, default "none"
+        Of the gene layers.
+    scale : {"m", "beta"}, default "m"
+        Standardise M-values or beta values.
+    stages : {"three", "joint"}, default "three"
+        Autoencoder, heads on the frozen encoder, fine-tuning; or everything at once.
+    preset : {"default", "paper"}, default "default"
+        ``"paper"``: epochs, learning rates and batches of the original code; heads trained by
+        gradient steps.
+    epochs, learning_rate : tuple of three numbers, optional
+        Per stage, in place of the preset's. 0 epochs leave a stage out.
+    batch_size : int, None or "preset", default "preset"
+        Samples per mini-batch; None: all at once.
+    n_members : int, default 1
+        Networks, each from its own starting weights and with its own inner fold held out; their
+        logits are averaged.
+    min_site_share : float, default 0.5
+        Least share of the model's sites that new samples must have.
+    device : str, default "auto"
+        ``"auto"`` takes a GPU if there is one.
+    random_state : int, default 0
+        Same seed, same data: same weights on a CPU.
+    checkpoint_dir : path, optional
+        Where a training that is killed leaves its state; the same call to `fit` continues it.
+    checkpoint_every : int, default 1
+        Epochs between two states written.
+    progress : bool, optional
+        Show a progress bar. Default: on a terminal only.
+
+    Attributes
+    ----------
+    tasks_ : list of str
+    hierarchy_ : Hierarchy
+        Restricted to the sites of ``X``.
+    sites_, residual_sites_ : Index
+        Sites of the model, those of the hierarchy first; and those outside it.
+    standardizer_ : CohortStandardizer
+    members_ : list of Member
+        The trained networks; ``network_`` is the autoencoder of the first.
+    history_ : DataFrame
+        One row per member, stage and epoch: losses, and ``weight[task]`` for each task.
+    prior_ : Prior
+        Scale of each block in each task, and sharing.
+    ceiling_ : Series
+        Single-task accuracies used by ``"pwinval"``; 1 where they were not needed.
+    fine_tuned_ : list of bool
+        Whether stage three lowered the held-out loss clearly and was kept, per member.
+    block_share_ : DataFrame, tasks x blocks
+        Share of pathways, genes and residual sites in the spread of the training predictions.
+    residual_share_ : Series
+        Its column ``residual``.
+
+    References
+    ----------
+    MIRACLE, 2023, arXiv 2306.13866.
+
+    Examples
+    --------
+    >>> from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
+    >>> data = simulate_cohorts({"MS": 40, "RA": 40}, n_sites=200, random_state=0)
+    >>> X, Y, obs = merge_cohorts(list(data.cohorts.values()))
+    >>> hierarchy = Hierarchy.from_tables(data.site_gene, data.gene_sets)
+    >>> model = MiracleClassifier(hierarchy, epochs=(2, 5, 0)).fit(X, Y)
+    >>> model.predict_proba(X).shape
+    (80, 2)
+    """
 
     def __init__(
         self,
@@ -75,63 +185,113 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.checkpoint_every = checkpoint_every
         self.progress = progress
 
+    # Training
+
     def fit(
         self,
         X: pd.DataFrame,
-        Y: pd.DataFrame | pd.Series,
+        Y: pd.DataFrame,
         cohort: pd.Series | np.ndarray | None = None,
         covariates: pd.DataFrame | None = None,
         groups: pd.Series | np.ndarray | None = None,
     ) -> Self:
-        """Train on labelled samples."""
-        X, Y = _site_table(X), _label_table(Y, X)
+        """Train.
+
+        Parameters
+        ----------
+        X : DataFrame, shape (n_samples, n_sites)
+            Beta values, NaN for missing.
+        Y : DataFrame, shape (n_samples, n_tasks)
+            1 case, 0 control, NaN not labelled for the task.
+        cohort : Series or array, shape (n_samples,), optional
+            Default: samples labelled for the same task are one cohort.
+        covariates : DataFrame, shape (n_samples, n_covariates), optional
+            Such as age, sex and cell fractions: conditions of the autoencoder, no predictors.
+        groups : Series or array, shape (n_samples,), optional
+            Subjects; samples of one subject stay together in every inner split.
+
+        Returns
+        -------
+        MiracleClassifier
+
+        Raises
+        ------
+        MiracleError
+            Labels other than 0, 1 and NaN, a task without both classes, no site in the hierarchy,
+            beta values outside [0, 1], an unknown option, or a loss that is not finite.
+        """
+        X, Y = site_table(X), label_table(Y, site_table(X))
         self.tasks_ = [str(task) for task in Y.columns]
-        cohort = _cohorts_of_tasks(Y) if cohort is None else _per_sample(cohort, X, "cohort")
+        self._check_options()
+        cohort = cohorts_of_labels(Y) if cohort is None else per_sample(cohort, X, "cohort")
         self._cohorts_of = {
             task: sorted(set(cohort[Y[column].notna().to_numpy()]))
             for task, column in zip(self.tasks_, Y.columns, strict=True)
         }
         self._arrange_sites(X)
         z = self._fit_standardizer(X, cohort)
-        labels = torch.from_numpy(Y.to_numpy(np.float32))
+        cohorts = self.standardizer_.cohorts_ if self.condition_on_cohort else []
+        self._coder = CovariateCoder.learn(covariates, X, cohorts)
         device = _device(self.device)
-        self._fit_covariates(covariates, X)
         data = TrainingData(
             z.to(device),
-            labels.to(device),
-            self._covariate_tensor(covariates, X, cohort).to(device),
+            torch.from_numpy(Y.to_numpy(np.float32)).to(device),
+            torch.from_numpy(self._coder.encode(covariates, X, cohort)).to(device),
             _group_codes(groups, X),
         )
         trained = self._trainer(data).fit()
-        self.members_ = trained.members
+        self.members_, self.prior_ = trained.members, trained.prior
         self.history_ = pd.DataFrame(trained.history)
-        self.prior_ = trained.prior
-        self.residual_share_ = self._shares(data)["residual"]
+        self.ceiling_ = pd.Series(trained.ceiling.numpy(), self.tasks_)
+        self.fine_tuned_ = trained.fine_tuned
+        self.block_share_ = self._block_shares(data)
         return self
+
+    def _check_options(self) -> None:
+        """Refuse options that no later step would name."""
+        if self.stages not in ("three", "joint"):
+            raise MiracleError(f"stages is {self.stages!r}; expected 'three' or 'joint'")
+        if self.n_members < 1:
+            raise MiracleError(f"n_members is {self.n_members}; expected at least 1")
+        if self.sharing != "auto" and not 0 <= self.sharing <= 1:
+            raise MiracleError(f"sharing is {self.sharing!r}; expected 'auto' or 0 to 1")
+        absent = set(self.tasks_).difference(self.tasks_ if self.ceiling is None else self.ceiling)
+        if absent:
+            raise MiracleError(f"ceiling has no entry for task {min(absent)!r}")
 
     def _arrange_sites(self, X: pd.DataFrame) -> None:
         """Order the sites: those of the hierarchy, then the residual ones."""
         self.hierarchy_ = self.hierarchy.restrict(X.columns)
-        inside = X.columns.isin(self.hierarchy_.sites)
-        self.residual_sites_ = X.columns[~inside] if self.residual else X.columns[:0]
+        outside = X.columns[~X.columns.isin(self.hierarchy_.sites)]
+        self.residual_sites_ = outside if self.residual else outside[:0]
         self.sites_ = self.hierarchy_.sites.append(self.residual_sites_)
         self.feature_names_in_ = X.columns.to_numpy(dtype=object)
         self.n_features_in_ = X.shape[1]
 
     def _fit_standardizer(self, X: pd.DataFrame, cohort: np.ndarray) -> Tensor:
-        """Learn the cohorts' statistics and return the standardised input."""
+        """Learn the cohorts' statistics and return the standardised input in model order."""
         fitted = CohortStandardizer(scale=self.scale).fit(X, cohort=cohort)
-        fitted.mean_, fitted.sd_ = fitted.mean_[self.sites_], fitted.sd_[self.sites_]
-        fitted.feature_names_in_ = self.sites_.to_numpy()
-        fitted.n_features_in_ = len(self.sites_)
-        self.standardizer_ = fitted
+        self._set_statistics(fitted, fitted.mean_[self.sites_], fitted.sd_[self.sites_])
         return torch.from_numpy(fitted.transform(X, cohort=cohort).to_numpy())
+
+    def _set_statistics(
+        self, standardizer: CohortStandardizer, mean: pd.DataFrame, sd: pd.DataFrame
+    ) -> None:
+        """Give a standardiser the statistics of the model's sites, in their order."""
+        standardizer.mean_, standardizer.sd_ = mean, sd
+        standardizer.cohorts_ = list(mean.index)
+        standardizer.feature_names_in_ = self.sites_.to_numpy(dtype=object)
+        standardizer.n_features_in_ = len(self.sites_)
+        self.standardizer_ = standardizer
 
     def _trainer(self, data: TrainingData) -> Trainer:
         """Set up the training as the parameters say."""
         ceiling = None
         if self.ceiling is not None:
             ceiling = torch.tensor([self.ceiling[task] for task in self.tasks_]).double()
+        checkpoint = None
+        if self.checkpoint_dir is not None:
+            checkpoint = Path(self.checkpoint_dir) / f"{self._fingerprint(data)}.pt"
         return Trainer(
             self.hierarchy_,
             data,
@@ -144,9 +304,23 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             ceiling=ceiling,
             seed=self.random_state,
             network_options=self._network_options(),
-            checkpoint=Checkpoint(None),
+            checkpoint=Checkpoint(checkpoint, self.checkpoint_every),
             progress=self.progress,
         )
+
+    def _fingerprint(self, data: TrainingData) -> str:
+        """Name this training by its parameters and data: only the same one continues a state."""
+        parameters = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in ("hierarchy", "checkpoint_dir", "checkpoint_every", "progress")
+        }
+        digest = hashlib.sha256(json.dumps([parameters, self.tasks_], default=str).encode())
+        digest.update(self.hierarchy_.hash.encode())
+        for part in (data.x.sum(0), data.x.sum(1), data.labels, data.covariates):
+            digest.update(part.cpu().numpy().tobytes())
+        digest.update(data.groups.tobytes())
+        return digest.hexdigest()[:16]
 
     def _network_options(self) -> dict[str, Any]:
         """Return the options of the autoencoder."""
@@ -156,6 +330,22 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             "variational": self.variational,
             "likelihood": "gaussian",
         }
+
+    def _block_shares(self, data: TrainingData) -> pd.DataFrame:
+        """Return each block's share of the spread of the training predictions, per task."""
+        total = pd.DataFrame(0.0, self.tasks_, list(BLOCKS))
+        for member in self.members_:
+            with torch.no_grad():
+                shares = member.heads.shares(member.features(data.x, data.covariates))
+            for block, share in shares.items():
+                total[block] += share.cpu().numpy() / len(self.members_)
+        return total
+
+    @property
+    def residual_share_(self) -> pd.Series:
+        """Share of the residual sites in the spread of the training predictions, per task."""
+        check_is_fitted(self, "members_")
+        return self.block_share_["residual"]
 
     @property
     def network_(self) -> MaskedVAE:
@@ -171,9 +361,29 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         cohort: str | pd.Series | np.ndarray | None = None,
         covariates: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
-        """Return each sample's probability of being a case, samples x tasks."""
-        logits = self.decision_function(X, cohort, covariates)
-        return 1 / (1 + np.exp(-logits))
+        """Return each sample's probability of being a case.
+
+        Parameters
+        ----------
+        X : DataFrame, shape (n_samples, n_sites)
+            Beta values. Sites the model does not know are ignored; sites of the model that are
+            absent or NaN take the mean of the cohort, and their number is logged.
+        cohort : str, Series or array, optional
+            Cohort whose statistics standardise a sample. Default: for each task the cohort it was
+            trained on; with several, the one whose mean profile is nearest to the sample.
+        covariates : DataFrame, optional
+            As at `fit`; what is not known counts as average.
+
+        Returns
+        -------
+        DataFrame, shape (n_samples, n_tasks)
+
+        Raises
+        ------
+        MiracleError
+            If less than ``min_site_share`` of the sites are present, or a cohort is unknown.
+        """
+        return 1 / (1 + np.exp(-self.decision_function(X, cohort, covariates)))
 
     def predict(
         self,
@@ -181,7 +391,7 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         cohort: str | pd.Series | np.ndarray | None = None,
         covariates: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
-        """Return 1 where a case is more probable than not, else 0."""
+        """Return 1 where a case is more probable than not, else 0; see `predict_proba`."""
         return (self.decision_function(X, cohort, covariates) > 0).astype(int)
 
     def decision_function(
@@ -190,74 +400,19 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         cohort: str | pd.Series | np.ndarray | None = None,
         covariates: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
-        """Return logits, samples x tasks."""
-        check_is_fitted(self, "members_")
+        """Return logits, samples x tasks; see `predict_proba`."""
         X = self._complete(X)
-        logits = np.empty((len(X), len(self.tasks_)))
         chosen = self._cohort_per_task(X, cohort)
+        logits = np.empty(chosen.shape)
         for name in sorted(set(chosen.ravel())):
-            rows = np.flatnonzero((chosen == name).any(axis=1))
-            part = self._logits(X.iloc[rows], name, covariates)
-            here = chosen[rows] == name
-            logits[rows] = np.where(here, part, logits[rows])
+            here = chosen == name
+            rows = np.flatnonzero(here.any(axis=1))
+            z, known = self._inputs(X.iloc[rows], np.full(len(rows), name, object), covariates)
+            with torch.no_grad():
+                each = [member.heads(member.features(z, known)) for member in self.members_]
+            part = torch.stack(each).double().mean(0).cpu().numpy()
+            logits[rows] = np.where(here[rows], part, logits[rows])
         return pd.DataFrame(logits, X.index, self.tasks_)
-
-    def _logits(self, X: pd.DataFrame, cohort: str, covariates: pd.DataFrame | None) -> np.ndarray:
-        """Return the members' mean logits under one cohort's statistics."""
-        z, known = self._inputs(X, np.full(len(X), cohort, dtype=object), covariates)
-        with torch.no_grad():
-            members = [member.heads(member.features(z, known)).double() for member in self.members_]
-        return torch.stack(members).mean(0).cpu().numpy()
-
-    def _inputs(
-        self, X: pd.DataFrame, cohort: np.ndarray, covariates: pd.DataFrame | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return standardised sites and covariates as the network takes them."""
-        device = next(self.members_[0].parameters()).device
-        z = torch.from_numpy(self.standardizer_.transform(X, cohort=cohort).to_numpy())
-        return z.to(device), self._covariate_tensor(covariates, X, cohort).to(device)
-
-    def _complete(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return the sites of the model, with absent ones missing; refuse too few."""
-        X = _site_table(X)
-        present = self.sites_.isin(X.columns)
-        share = present.mean()
-        if share < self.min_site_share:
-            raise MiracleError(
-                f"X has {present.sum()} of the model's {len(self.sites_)} sites, a share of "
-                f"{share:.2f}; at least {self.min_site_share:.2f} is expected"
-            )
-        if not present.all():
-            log.warning(
-                "%d of %d sites are absent and take the training mean of the cohort",
-                (~present).sum(),
-                len(present),
-            )
-            X = X.reindex(columns=self.sites_)
-        return X
-
-    def _cohort_per_task(self, X: pd.DataFrame, cohort: Any) -> np.ndarray:
-        """Return, for each sample and task, the cohort whose statistics are used."""
-        if cohort is not None:
-            names = _per_sample(cohort, X, "cohort")
-            return np.repeat(names[:, None], len(self.tasks_), axis=1)
-        chosen = np.empty((len(X), len(self.tasks_)), dtype=object)
-        for column, task in enumerate(self.tasks_):
-            candidates = self._cohorts_of[task]
-            chosen[:, column] = self._nearest_cohort(X, candidates)
-        return chosen
-
-    def _nearest_cohort(self, X: pd.DataFrame, candidates: list[str]) -> np.ndarray:
-        """Return the cohort whose mean training profile is nearest to each sample."""
-        if len(candidates) == 1:
-            return np.full(len(X), candidates[0], dtype=object)
-        distance = []
-        for name in candidates:
-            # Distances in units of one common SD, so that a noisy cohort is not favoured.
-            spread = self.standardizer_.sd_.loc[name] / self.standardizer_.sd_.mean()
-            z = self.standardizer_.transform(X, cohort=name) * spread
-            distance.append(z.pow(2).mean(axis=1).to_numpy())
-        return np.array(candidates, dtype=object)[np.argmin(distance, axis=0)]
 
     def transform(
         self,
@@ -265,8 +420,11 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         cohort: str | pd.Series | np.ndarray | None = None,
         covariates: pd.DataFrame | None = None,
     ) -> pd.DataFrame:
-        """Return pathway activities, samples x pathways."""
-        check_is_fitted(self, "members_")
+        """Return pathway activities, samples x pathways, averaged over the members.
+
+        Without ``cohort``, each sample is standardised by the cohort whose mean training profile
+        is nearest to it. Other arguments as in `predict_proba`.
+        """
         X = self._complete(X)
         z, known = self._inputs(X, self._one_cohort(X, cohort), covariates)
         activity = [member.features(z, known)["pathways"] for member in self.members_]
@@ -275,110 +433,230 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
 
     pathway_activity = transform
 
-    def _one_cohort(self, X: pd.DataFrame, cohort: Any) -> np.ndarray:
-        """Return one cohort per sample: as given, or the nearest."""
-        if cohort is not None:
-            return _per_sample(cohort, X, "cohort")
-        return self._nearest_cohort(X, self.standardizer_.cohorts_)
+    def reconstruct(
+        self,
+        X: pd.DataFrame,
+        cohort: str | pd.Series | np.ndarray | None = None,
+        covariates: pd.DataFrame | None = None,
+    ) -> pd.DataFrame:
+        """Return the beta values that the autoencoder expects, samples x sites of the hierarchy.
+
+        Arguments as in `transform`.
+        """
+        X = self._complete(X)
+        cohort = self._one_cohort(X, cohort)
+        z, known = self._inputs(X, cohort, covariates)
+        with torch.no_grad():
+            each = [
+                member.network.eval()(member.sites(z), known, sample=False).reconstruction
+                for member in self.members_
+            ]
+        values = torch.stack(each).mean(0).cpu().numpy()
+        sites = self.hierarchy_.sites
+        values = values * self.standardizer_.sd_.loc[cohort, sites].to_numpy()
+        values = values + self.standardizer_.mean_.loc[cohort, sites].to_numpy()
+        values = m_to_beta(values) if self.scale == "m" else values.clip(0, 1)
+        return pd.DataFrame(values, X.index, sites)
 
     def score(self, X: pd.DataFrame, Y: pd.DataFrame, **known: Any) -> float:
-        """Return the mean AUROC over the tasks that have both classes in ``Y``."""
-        Y = _label_table(Y, X, both_classes=False)
+        """Return the mean AUROC over the tasks that have both classes in ``Y``.
+
+        ``known`` is passed on to `decision_function`.
+        """
+        Y = label_table(Y, site_table(X), both_classes=False)
         logits = self.decision_function(X, **known)
         scores = []
         for task, (_, label) in zip(self.tasks_, Y.items(), strict=True):
-            seen = label.notna()
+            seen = label.notna().to_numpy()
             if label[seen].nunique() == 2:
-                scores.append(roc_auc_score(label[seen], logits.loc[seen.to_numpy(), task]))
+                scores.append(roc_auc_score(label[seen], logits[task][seen]))
         return float(np.mean(scores)) if scores else float("nan")
 
-    # Covariates
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the pathways."""
+        check_is_fitted(self, "members_")
+        return self.hierarchy_.pathways.to_numpy(dtype=object)
 
-    def _fit_covariates(self, covariates: pd.DataFrame | None, X: pd.DataFrame) -> None:
-        """Learn levels, means and SDs of the covariates."""
-        self._covariate_levels: dict[str, list[str]] = {}
-        self._covariate_scale = pd.DataFrame(columns=["mean", "sd"])
-        if covariates is None:
-            return
-        covariates = _aligned(covariates, X, "covariates")
-        for name, column in covariates.items():
-            if not pd.api.types.is_numeric_dtype(column):
-                self._covariate_levels[str(name)] = sorted(column.dropna().astype(str).unique())
-        coded = self._coded(covariates)
-        sd = coded.std(ddof=0).where(lambda value: value > 0, 1.0)
-        self._covariate_scale = pd.DataFrame({"mean": coded.mean(), "sd": sd})
+    def _inputs(
+        self, X: pd.DataFrame, cohort: np.ndarray, covariates: pd.DataFrame | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return standardised sites and covariates as the networks take them."""
+        device = next(self.members_[0].parameters()).device
+        z = torch.from_numpy(self.standardizer_.transform(X, cohort=cohort).to_numpy())
+        known = torch.from_numpy(self._coder.encode(covariates, X, cohort))
+        return z.to(device), known.to(device)
 
-    def _coded(self, covariates: pd.DataFrame) -> pd.DataFrame:
-        """Return numbers: one indicator per level of a text column."""
-        columns = {}
-        for name, column in covariates.items():
-            levels = self._covariate_levels.get(str(name))
-            if levels is None:
-                columns[str(name)] = column.astype(float)
-                continue
-            for level in levels[1:]:
-                indicator = (column.astype(str) == level).astype(float)
-                columns[f"{name}={level}"] = indicator.where(column.notna())
-        return pd.DataFrame(columns, index=covariates.index)
-
-    def _covariate_tensor(
-        self, covariates: pd.DataFrame | None, X: pd.DataFrame, cohort: np.ndarray
-    ) -> Tensor:
-        """Return cohort indicators and covariates, centred; what is unknown counts as average."""
-        parts = []
-        cohorts = self.standardizer_.cohorts_
-        if self.condition_on_cohort and len(cohorts) > 1:
-            parts.append(
-                np.array([[name == c for c in cohorts] for name in cohort]) - 1 / len(cohorts)
+    def _complete(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Return a table with all sites of the model, absent ones NaN; refuse too few."""
+        check_is_fitted(self, "members_")
+        present = self.sites_.isin(site_table(X).columns)
+        if present.mean() < self.min_site_share:
+            raise MiracleError(
+                f"X has {present.sum()} of the model's {len(present)} sites, a share of "
+                f"{present.mean():.2f}; at least {self.min_site_share:.2f} is expected"
             )
-        scale = self._covariate_scale
-        if len(scale):
-            values = np.zeros((len(X), len(scale)))
-            if covariates is not None:
-                coded = self._coded(_aligned(covariates, X, "covariates"))
-                coded = coded.reindex(columns=scale.index)
-                values = ((coded - scale["mean"]) / scale["sd"]).fillna(0).to_numpy()
-            parts.append(values)
-        table = np.hstack(parts) if parts else np.zeros((len(X), 0))
-        return torch.from_numpy(table.astype(np.float32))
+        if present.all():
+            return X
+        log.warning(
+            "%d of the model's %d sites are absent and take the mean of the cohort",
+            (~present).sum(),
+            len(present),
+        )
+        return X.reindex(columns=self.sites_)
+
+    def _cohort_per_task(self, X: pd.DataFrame, cohort: Any) -> np.ndarray:
+        """Return, for each sample and task, the cohort whose statistics are used."""
+        if cohort is not None:
+            return np.repeat(per_sample(cohort, X, "cohort")[:, None], len(self.tasks_), axis=1)
+        columns = [self._nearest_cohort(X, self._cohorts_of[task]) for task in self.tasks_]
+        return np.stack(columns, axis=1)
+
+    def _one_cohort(self, X: pd.DataFrame, cohort: Any) -> np.ndarray:
+        """Return one cohort per sample: as given, or the nearest."""
+        if cohort is not None:
+            return per_sample(cohort, X, "cohort")
+        return self._nearest_cohort(X, self.standardizer_.cohorts_)
+
+    def _nearest_cohort(self, X: pd.DataFrame, candidates: list[str]) -> np.ndarray:
+        """Return the cohort whose mean training profile is nearest to each sample."""
+        if len(candidates) == 1:
+            return np.full(len(X), candidates[0], dtype=object)
+        common = self.standardizer_.sd_.mean()
+        distance = []
+        for name in candidates:
+            # In units of one SD per site, so that a cohort that spreads widely is not favoured.
+            z = self.standardizer_.transform(X, cohort=name)
+            z *= (self.standardizer_.sd_.loc[name] / common).fillna(0)
+            distance.append(np.square(z).mean(axis=1))
+        return np.array(candidates, dtype=object)[np.argmin(distance, axis=0)]
 
     # Interpretation
 
-    def _shares(self, data: TrainingData) -> pd.DataFrame:
-        """Return each block's share of the spread of the training predictions, per task."""
-        shares = []
-        for member in self.members_:
-            with torch.no_grad():
-                parts = member.heads.shares(member.features(data.x, data.covariates))
-            shares.append(pd.DataFrame({k: v.cpu().numpy() for k, v in parts.items()}))
-        table = sum(shares) / len(shares)
-        return table.reindex(columns=["pathways", "genes", "residual"], fill_value=0.0).set_axis(
-            self.tasks_
-        )
-
     def logit_module(self, task: str) -> nn.Module:
-        """Return a module that maps standardised inputs to the logit of a task."""
-        return TaskLogit(self, task)
+        """Return a torch module from standardised input (batch, n_sites) to a task's logit.
+
+        Differentiable, for attribution methods; averages the members. Its input are columns in
+        the order of ``sites_``, as `standardized` gives them.
+        """
+        check_is_fitted(self, "members_")
+        return TaskLogit(self, self._known_task(task))
 
     def standardized(self, X: pd.DataFrame, task: str) -> Tensor:
-        """Return the input of `logit_module`: z-scores under the statistics of the task's cohort."""
+        """Return the input of `logit_module`: z-scores by the statistics of the task's cohort."""
         X = self._complete(X)
-        cohort = self._nearest_cohort(X, self._cohorts_of[task])
+        cohort = self._nearest_cohort(X, self._cohorts_of[self._known_task(task)])
         return self._inputs(X, cohort, None)[0]
+
+    def _known_task(self, task: str) -> str:
+        """Refuse an unknown task."""
+        if task not in self.tasks_:
+            raise MiracleError(f"there is no task {task!r}; expected one of {self.tasks_}")
+        return task
+
+    # Persistence
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted model to a folder: safetensors, JSON and the hierarchy; no pickle.
+
+        Parameters
+        ----------
+        path : str or Path
+            Folder; an older model there is replaced once the new one is complete.
+        """
+        check_is_fitted(self, "members_")
+        skip = ("hierarchy", "checkpoint_dir", "checkpoint_every", "progress")
+        parameters = self.get_params(deep=False)
+        about = {
+            "parameters": {name: parameters[name] for name in parameters if name not in skip},
+            "tasks": self.tasks_,
+            "cohorts": self.standardizer_.cohorts_,
+            "cohorts_of": self._cohorts_of,
+            "residual_sites": list(self.residual_sites_),
+            "covariates": vars(self._coder),
+            "sharing": self.prior_.sharing,
+            "fine_tuned": self.fine_tuned_,
+            "history": json.loads(self.history_.to_json(orient="records", double_precision=15)),
+        }
+        tensors = {
+            "mean": torch.from_numpy(self.standardizer_.mean_.to_numpy()),
+            "sd": torch.from_numpy(self.standardizer_.sd_.to_numpy()),
+            "prior_scale": torch.from_numpy(self.prior_.scale),
+            "ceiling": torch.from_numpy(self.ceiling_.to_numpy()),
+            "block_share": torch.from_numpy(self.block_share_.to_numpy()),
+        }
+        for index, member in enumerate(self.members_):
+            tensors |= {f"{index}.{key}": value for key, value in member.state_dict().items()}
+        save_model(path, about, tensors, self.hierarchy_)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a model written by `save`; its parameter ``hierarchy`` is the restricted one.
+
+        Raises
+        ------
+        MiracleError
+            If the folder holds no model, or one of a later version.
+        """
+        about, tensors, hierarchy = load_model(path)
+        parameters = about["parameters"]
+        for name in ("epochs", "learning_rate"):
+            if parameters[name] is not None:
+                parameters[name] = tuple(parameters[name])
+        model = cls(hierarchy, **parameters)
+        model.hierarchy_, model.tasks_ = hierarchy, about["tasks"]
+        model._cohorts_of, model.fine_tuned_ = about["cohorts_of"], about["fine_tuned"]
+        model.residual_sites_ = pd.Index(about["residual_sites"], dtype=object)
+        model.sites_ = hierarchy.sites.append(model.residual_sites_)
+        model.feature_names_in_ = model.sites_.to_numpy(dtype=object)
+        model.n_features_in_ = len(model.sites_)
+        statistics = (
+            pd.DataFrame(tensors[name].numpy(), about["cohorts"], model.sites_)
+            for name in ("mean", "sd")
+        )
+        model._set_statistics(CohortStandardizer(scale=model.scale), *statistics)
+        model._coder = CovariateCoder(**about["covariates"])
+        model.prior_ = Prior(tensors["prior_scale"].numpy(), about["sharing"])
+        model.ceiling_ = pd.Series(tensors["ceiling"].numpy(), model.tasks_)
+        model.block_share_ = pd.DataFrame(
+            tensors["block_share"].numpy(), model.tasks_, list(BLOCKS)
+        )
+        model.history_ = pd.DataFrame(about["history"])
+        model.members_ = [model._read_member(tensors, index) for index in range(model.n_members)]
+        return model
+
+    def _read_member(self, tensors: dict[str, Tensor], index: int) -> Member:
+        """Rebuild one network."""
+        member = Member(
+            self.hierarchy_,
+            len(self.residual_sites_),
+            len(self.tasks_),
+            self._coder.width,
+            seed=0,
+            **self._network_options(),
+        )
+        start = f"{index}."
+        member.load_state_dict(
+            {key.removeprefix(start): v for key, v in tensors.items() if key.startswith(start)}
+        )
+        return member.to(_device(self.device)).eval()
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.multi_output = True
+        return tags
 
 
 class TaskLogit(nn.Module):
-    """The logit of one task as a function of standardised input (batch, n_sites)."""
+    """The logit of one task as a function of standardised input."""
 
     def __init__(self, model: MiracleClassifier, task: str) -> None:
         super().__init__()
-        if task not in model.tasks_:
-            raise MiracleError(f"there is no task {task!r}; expected one of {model.tasks_}")
         self.members = nn.ModuleList(model.members_)
         self.task = model.tasks_.index(task)
-        name = np.array([model._cohorts_of[task][0]], dtype=object)
-        empty = pd.DataFrame(index=range(1))
-        self.register_buffer("covariates", model._covariate_tensor(None, empty, name))
+        cohort = np.array(model._cohorts_of[task][:1], dtype=object)
+        known = torch.from_numpy(model._coder.encode(None, pd.DataFrame(index=[0]), cohort))
+        self.register_buffer("covariates", known.to(next(self.parameters()).device))
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits, shape (batch,)."""
@@ -386,84 +664,77 @@ class TaskLogit(nn.Module):
         return torch.stack([member(z, known)[:, self.task] for member in self.members]).mean(0)
 
 
-def _site_table(X: Any) -> pd.DataFrame:
-    """Check that X is a table samples x sites."""
-    if not isinstance(X, pd.DataFrame):
-        raise MiracleError(f"X is {type(X).__name__}; expected a DataFrame, samples x sites")
-    return X
+def predict_table(
+    model_path: str | Path, table_path: str | Path, output_path: str | Path
+) -> pd.DataFrame:
+    """Predict every task for the samples of a file and write a CSV.
+
+    Parameters
+    ----------
+    model_path : str or Path
+        Folder of a saved model.
+    table_path : str or Path
+        Beta values, sites x samples or the other way round: CSV, TSV, parquet or h5ad.
+    output_path : str or Path
+        CSV with a column ``sample`` and one probability per task.
+
+    Returns
+    -------
+    DataFrame
+        What was written, indexed by sample.
+
+    Raises
+    ------
+    MiracleError
+        If a file cannot be read, or too few of the model's sites are in the table.
+    """
+    model = MiracleClassifier.load(model_path)
+    table = read_table(table_path)
+    X = pd.DataFrame(table.values, table.samples, table.sites)
+    proba = model.predict_proba(X).rename_axis("sample")
+    with atomic_path(output_path) as temporary:
+        proba.to_csv(temporary)
+    return proba
 
 
-def _aligned(table: pd.DataFrame, X: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the rows of a table that belong to the samples of X."""
-    if table.index.equals(X.index):
-        return table
-    absent = X.index.difference(table.index)
-    if len(absent):
-        raise MiracleError(f"{name} has no row for sample {absent[0]!r} of X")
-    return table.loc[X.index]
+def describe_model(model_path: str | Path) -> str:
+    """Return what a saved model holds, as a few lines of text.
 
-
-def _label_table(Y: Any, X: pd.DataFrame, both_classes: bool = True) -> pd.DataFrame:
-    """Return labels as a float table, samples x tasks; refuse anything but 0, 1 and NaN."""
-    if isinstance(Y, pd.Series):
-        Y = Y.to_frame(str(Y.name) if Y.name is not None else "task")
-    elif not isinstance(Y, pd.DataFrame):
-        array = np.asarray(Y)
-        array = array[:, None] if array.ndim == 1 else array
-        if len(array) != len(X):
-            raise MiracleError(f"Y has {len(array)} rows; X has {len(X)}")
-        names = ["task"] if array.shape[1] == 1 else [f"task {i}" for i in range(array.shape[1])]
-        Y = pd.DataFrame(array, X.index, names)
-    Y = _aligned(Y, X, "Y")
-    for task, column in Y.items():
-        values = pd.to_numeric(column, errors="coerce")
-        bad = column[column.notna() & ~values.isin([0, 1])]
-        if len(bad):
-            raise MiracleError(
-                f"task {task!r} has label {bad.iloc[0]!r} for sample {bad.index[0]!r}; "
-                "expected 0, 1 or NaN"
-            )
-        if both_classes and values.nunique() < 2:
-            raise MiracleError(
-                f"task {task!r} has {(values == 1).sum()} cases and {(values == 0).sum()} "
-                "controls; expected both"
-            )
-    return Y.astype(float)
-
-
-def _per_sample(values: Any, X: pd.DataFrame, name: str) -> np.ndarray:
-    """Return one string per sample of X."""
-    if isinstance(values, str):
-        return np.full(len(X), values, dtype=object)
-    if isinstance(values, pd.Series):
-        values = _aligned(values.to_frame(), X, name).iloc[:, 0]
-    values = np.asarray(values, dtype=object)
-    if values.shape != (len(X),):
-        raise MiracleError(f"{name} has shape {values.shape}; expected one value per sample of X")
-    return values.astype(str).astype(object)
-
-
-def _cohorts_of_tasks(Y: pd.DataFrame) -> np.ndarray:
-    """Name a cohort per sample: tasks that share samples make one cohort."""
-    labelled = Y.notna().to_numpy()
-    linked = (labelled.T.astype(int) @ labelled.astype(int)) > 0
-    linked = np.linalg.matrix_power(linked.astype(int), max(len(linked), 2)) > 0
-    names = np.array(["+".join(Y.columns[row].astype(str)) for row in linked], dtype=object)
-    cohort = np.full(len(Y), "unlabelled", dtype=object)
-    for task in range(labelled.shape[1]):
-        cohort[labelled[:, task]] = names[task]
-    return cohort
+    Raises
+    ------
+    MiracleError
+        If the folder holds no saved model.
+    """
+    about = read_about(model_path)
+    hierarchy = Hierarchy.load(Path(model_path) / "hierarchy.npz")
+    parameters = about["parameters"]
+    cohorts = "; ".join(f"{task} ({', '.join(c)})" for task, c in about["cohorts_of"].items())
+    lines = {
+        "tasks (cohorts)": cohorts,
+        "sites": f"{len(hierarchy.sites):,} in the hierarchy, "
+        f"{len(about['residual_sites']):,} residual",
+        "genes": f"{len(hierarchy.genes):,}",
+        "pathways": f"{len(hierarchy.pathways):,}",
+        "networks": str(parameters["n_members"]),
+        "task weighting": parameters["weighting"],
+        "sharing between tasks": f"{about['sharing']:.2f}",
+        "least share of sites": f"{parameters['min_site_share']:.2f}",
+    }
+    width = max(map(len, lines))
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())
 
 
 def _group_codes(groups: Any, X: pd.DataFrame) -> np.ndarray:
     """Return one integer per group; every sample is its own group by default."""
     if groups is None:
         return np.arange(len(X))
-    return pd.factorize(_per_sample(groups, X, "groups"))[0]
+    if isinstance(groups, pd.Series):
+        groups = aligned(groups.to_frame(), X, "groups").iloc[:, 0]
+    return pd.factorize(per_sample(np.asarray(groups), X, "groups"))[0]
 
 
 def _device(name: str) -> torch.device:
-    """Return the device, a GPU if there is one and it is left open."""
+    """Return the device; "auto" is a GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
