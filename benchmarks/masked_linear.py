@@ -22,6 +22,7 @@ from miracle_lib.model import MaskedLinear
 
 T = TypeVar("T")
 THREADS = 2
+SECONDS = 10  # per kernel: long enough to find the machine quiet
 BATCH = 64
 
 
@@ -125,7 +126,7 @@ def _best_step(layer: nn.Module, shape: Shape, by_feature: bool) -> float:
     with torch.no_grad():
         grad = torch.ones_like(layer(x))
     times: list[float] = []
-    while len(times) < 5 or (sum(times) < 5 and len(times) < 200):
+    while len(times) < 5 or (sum(times) < SECONDS and len(times) < 2000):
         layer.zero_grad()
         x.grad = None
         start = time.perf_counter()

@@ -18,6 +18,8 @@ with warnings.catch_warnings():  # torch announces once per process that CSR ten
         torch.tensor([0, 1]), torch.tensor([0]), torch.ones(1), (1, 1), check_invariants=False
     )
 
+LARGE = 2**20  # values from which a copy is worth two calls
+
 
 class Pattern(NamedTuple):
     """Edges of a mask (inputs x outputs), by input and by output.
@@ -141,11 +143,8 @@ def _backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
 sparse_product.register_autograd(_backward, setup_context=_setup_context)
 
 
-@torch.library.custom_op("miracle::by_feature", mutates_args=())
 def by_feature(x: Tensor) -> Tensor:
     """Return the transpose of ``x`` (batch, n_features) as a contiguous copy.
-
-    In two halves: torch transposes a whole matrix on one thread, a part of one on all of them.
 
     Examples
     --------
@@ -155,15 +154,21 @@ def by_feature(x: Tensor) -> Tensor:
             [1, 4],
             [2, 5]])
     """
+    return x.t().contiguous() if x.numel() < LARGE else _transposed_in_halves(x)
+
+
+@torch.library.custom_op("miracle::transposed_in_halves", mutates_args=())
+def _transposed_in_halves(x: Tensor) -> Tensor:
+    """Transpose: torch does a whole matrix on one thread, a part of one on all of them."""
     columns = x.new_empty(x.shape[::-1])
     for target, source in zip(columns.chunk(2), x.chunk(2, dim=1), strict=True):
         target.copy_(source.t())
     return columns
 
 
-@by_feature.register_fake
+@_transposed_in_halves.register_fake
 def _(x):
     return x.new_empty(x.shape[::-1])
 
 
-by_feature.register_autograd(lambda _ctx, grad: grad.t())
+_transposed_in_halves.register_autograd(lambda _ctx, grad: grad.t())

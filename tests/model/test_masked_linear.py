@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.model import MaskedLinear
+from miracle_lib.model import MaskedLinear, sparse_product
 
 KERNELS = ("sparse", "dense")
 MASK = sp.random(30, 12, 0.2, format="csr", random_state=0)
@@ -88,6 +88,16 @@ def test_only_the_gradients_asked_for_are_computed():
     layer(x).sum().backward()
     assert layer.weight.grad is None
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("large", [1, 2**20])
+def test_transposed_copy_and_its_gradient(large, monkeypatch):
+    monkeypatch.setattr(sparse_product, "LARGE", large)
+    for x in (torch.randn(4, 7), torch.randn(4, 9)[:, 1:8], torch.randn(1, 3), torch.randn(5, 1)):
+        x = x.double().requires_grad_()
+        assert sparse_product.by_feature(x).is_contiguous()
+        assert torch.equal(sparse_product.by_feature(x), x.t())
+        assert torch.autograd.gradcheck(sparse_product.by_feature, x)
 
 
 def test_wide_and_tall_masks_take_either_product():
