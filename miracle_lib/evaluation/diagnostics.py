@@ -1,0 +1,173 @@
+"""Signs that a trained model has failed, each with what to try."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.evaluation.ablations import ranking_stability
+from miracle_lib.evaluation.comparison import compare_methods
+
+# What is measured, and what to try where it fails.
+SIGNS = {
+    "poor reconstruction": (
+        "share of the sites' variance that is reconstructed, at least",
+        "Train the autoencoder longer, or check that the sites vary within a cohort; near 0 the "
+        "pathways carry no more than the mean of each site.",
+    ),
+    "collapsed latent units": (
+        "share of pathways that ignore their input, at most",
+        "Lower the weight of the Kullback-Leibler term or lengthen its warm-up, or use a plain "
+        "autoencoder (variational=False).",
+    ),
+    "cohort leakage": (
+        "balanced accuracy of the cohort predicted from the pathways, at most",
+        "Standardise per cohort and condition on it (condition_on_cohort=True); where it stays "
+        "high, cohorts differ in variance or composition: compare cases and controls only within "
+        "a cohort.",
+    ),
+    "no gain over covariates": (
+        "AUROC above the covariates-only baseline; the interval must lie above",
+        "The sites add nothing that age, sex, smoking or cell fractions do not say: adjust for "
+        "them, or collect more samples; do not interpret the pathways.",
+    ),
+    "unstable ranking": (
+        "rank correlation of the pathways between folds, at least",
+        "Average over an ensemble (n_members), select fewer sites, and report only pathways that "
+        "are on top in most folds.",
+    ),
+}
+
+
+def reconstructed_share(model: MiracleClassifier, X: pd.DataFrame, cohort: Any = None) -> float:
+    """Share of the variance of the standardised sites that the network reconstructs.
+
+    Parameters
+    ----------
+    model : MiracleClassifier
+    X : DataFrame
+        Beta values of samples that were not trained on.
+    cohort : array-like, optional
+        Cohort of each sample; needed where the model knows more than one.
+
+    Returns
+    -------
+    float
+        1 minus the squared error over the variance about 0, the cohort's training mean; sites
+        that the hierarchy reaches, missing values left out. 0: no better than the mean.
+    """
+    sites = model.hierarchy_.sites
+    observed = X.reindex(columns=model.sites_)
+    rebuilt = model.reconstruct(X, cohort).reindex(columns=model.sites_)
+    z, fitted = (
+        model.standardizer_.transform(table, cohort)[sites].to_numpy()
+        for table in (observed, rebuilt)
+    )
+    known = observed[sites].notna().to_numpy()
+    return float(1 - np.square(z - fitted)[known].sum() / np.square(z)[known].sum())
+
+
+def active_units(
+    model: MiracleClassifier, X: pd.DataFrame, cohort: Any = None, threshold: float = 0.01
+) -> float:
+    """Share of latent units whose mean varies over samples by more than ``threshold``.
+
+    A unit that does not is collapsed: it ignores its input. Source: Burda et al. 2016, arXiv
+    1509.00519 (variance of the posterior mean above 0.01).
+    """
+    activity = model.transform(X, cohort)
+    return float((activity.var() > threshold).mean())
+
+
+def cohort_leakage(
+    model: MiracleClassifier,
+    X: pd.DataFrame,
+    cohort: pd.Series | np.ndarray,
+    groups: Any = None,
+    random_state: int = 0,
+) -> dict[str, float]:
+    """How well the cohort of held-out samples can be predicted from their pathway activities.
+
+    Parameters
+    ----------
+    model : MiracleClassifier
+    X : DataFrame
+        Beta values of samples that were not trained on.
+    cohort : array-like of shape (n_samples,)
+    groups : array-like, optional
+        Subjects, kept whole by the folds.
+
+    Returns
+    -------
+    dict
+        accuracy: balanced accuracy of five-fold logistic regression; chance: 1 / n_cohorts.
+    """
+    names = np.asarray(cohort).astype(str)
+    units = np.arange(len(names)) if groups is None else np.asarray(groups)
+    activity = model.transform(X, names)
+    learner = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=random_state)
+    predicted = cross_val_predict(learner, activity, names, groups=units, cv=folds)
+    chance = 1 / len(np.unique(names))
+    return {"accuracy": balanced_accuracy_score(names, predicted), "chance": chance}
+
+
+def failure_signs(
+    model: MiracleClassifier,
+    X: pd.DataFrame,
+    cohort: pd.Series | np.ndarray | None = None,
+    groups: Any = None,
+    scores: pd.DataFrame | None = None,
+    covariate_scores: pd.DataFrame | None = None,
+    pathways: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Check a fitted model for the usual ways to fail.
+
+    Parameters
+    ----------
+    model : MiracleClassifier
+    X : DataFrame of shape (n_samples, n_sites)
+        Beta values of samples that were not trained on (with training samples the
+        reconstruction looks better than it is).
+    cohort, groups : array-like of shape (n_samples,), optional
+        The cohort is needed where the model knows more than one.
+    scores, covariate_scores : DataFrame, optional
+        Results of :func:`cross_validate` of the model and of the covariates-only baseline, on the
+        same folds.
+    pathways : DataFrame, optional
+        Pathway scores by fold (``Ablations.pathways`` of one level).
+
+    Returns
+    -------
+    DataFrame
+        sign, task ("all" where tasks are not told apart), value, limit, failed (bool), measured,
+        advice (empty where nothing failed).
+    """
+    share = reconstructed_share(model, X, cohort)
+    collapsed = 1 - active_units(model, X, cohort)
+    rows = [
+        ("poor reconstruction", "all", share, 0.05, share < 0.05),
+        ("collapsed latent units", "all", collapsed, 0.1, collapsed > 0.1),
+    ]
+    if cohort is not None and len(np.unique(np.asarray(cohort).astype(str))) > 1:
+        leak = cohort_leakage(model, X, cohort, groups)
+        value, limit = leak["accuracy"], leak["chance"] + 0.1
+        rows.append(("cohort leakage", "all", value, limit, value > limit))
+    if scores is not None and covariate_scores is not None:
+        table = compare_methods({"model": scores, "covariates": covariate_scores}, "covariates")
+        for row in table[table["task"] != "all"].itertuples():
+            failed = not row.low > 0
+            rows.append(("no gain over covariates", row.task, row.difference, 0.0, failed))
+    if pathways is not None:
+        for row in ranking_stability(pathways).itertuples():
+            rows.append(("unstable ranking", row.task, row.spearman, 0.5, row.spearman < 0.5))
+    table = pd.DataFrame(rows, columns=["sign", "task", "value", "limit", "failed"])
+    table["measured"] = table["sign"].map(lambda sign: SIGNS[sign][0])
+    table["advice"] = table["sign"].map(lambda sign: SIGNS[sign][1]).where(table["failed"], "")
+    return table

@@ -1,0 +1,61 @@
+"""Simulated replicates: training cohorts of a chosen size and large test cohorts beside them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from miracle_lib.cohorts import Simulation, merge_cohorts, simulate_cohorts
+from miracle_lib.evaluation.metrics import score_task
+from miracle_lib.hierarchy import Hierarchy
+
+TASKS = ("IBD", "MS", "Psoriasis", "RA", "SLE", "T1D")
+
+
+class Replicate(NamedTuple):
+    """A simulation cut into a training and a test part with no subject in both."""
+
+    simulation: Simulation
+    hierarchy: Hierarchy
+    X: pd.DataFrame
+    Y: pd.DataFrame
+    obs: pd.DataFrame
+    X_test: pd.DataFrame
+    Y_test: pd.DataFrame
+
+
+def make_replicate(n: int, n_test: int, seed: int, **simulation: object) -> Replicate:
+    """Simulate six tasks; about ``n`` subjects of each train, the others test.
+
+    A large test set makes the score of one replicate nearly exact, so that replicates are
+    independent draws and an ordinary interval over them is right.
+    """
+    sizes = dict.fromkeys(TASKS, n + n_test)
+    made = simulate_cohorts(sizes, random_state=seed, **simulation)
+    X, Y, obs = merge_cohorts(list(made.cohorts.values()))
+    # Cases and controls alternate by subject, so that both parts are balanced.
+    subjects = obs.groupby("subject").agg(task=("task", "first"), label=("label", "first"))
+    rank = subjects.groupby(["task", "label"]).cumcount()
+    train = obs["subject"].map(rank < n / 2).to_numpy(bool)
+    hierarchy = Hierarchy.from_tables(made.site_gene, made.gene_sets)
+    return Replicate(made, hierarchy, X[train], Y[train], obs[train], X[~train], Y[~train])
+
+
+def held_out_scores(proba: pd.DataFrame, Y: pd.DataFrame) -> dict[str, float]:
+    """AUROC of every task on the test part."""
+    scores = {}
+    for task in Y.columns:
+        known = Y[task].notna()
+        scores[task] = score_task(Y.loc[known, task], proba.loc[known, task])["auroc"]
+    return scores
+
+
+def mean_interval(values: pd.Series, level: float = 0.95) -> pd.Series:
+    """Mean over independent replicates with Student's t interval."""
+    values = values.dropna().to_numpy(float)
+    mean, n = (values.mean() if len(values) else np.nan), len(values)
+    half = np.nan
+    if n > 1:
+        half = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    return pd.Series({"mean": mean, "low": mean - half, "high": mean + half, "n_replicates": n})
