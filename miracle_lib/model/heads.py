@@ -72,8 +72,8 @@ class BlockHead(nn.Module):
         for parameter in self.parameters():
             parameter.zero_()
         if self.hidden is not None:
-            self.hidden.specific.normal_(generator=generator)
-            self.hidden.specific.div_(math.sqrt(self.hidden.specific.shape[-1]))
+            start = torch.randn(self.hidden.specific.shape, generator=generator)
+            self.hidden.specific.copy_(start / math.sqrt(start.shape[-1]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_inputs) to (batch, n_tasks)."""

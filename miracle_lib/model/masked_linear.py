@@ -42,7 +42,12 @@ class MaskedLinear(nn.Module):
     Raises
     ------
     MiracleError
-        If the mask is not two-dimensional or has no edge.
+        If the mask is not two-dimensional or has no edge, or the kernel is unknown.
+
+    Notes
+    -----
+    Both kernels run under ``torch.compile`` without a graph break. Sparse products of half
+    precisions are summed in float32. First derivatives only for the sparse kernel.
 
     Examples
     --------
@@ -87,7 +92,8 @@ class MaskedLinear(nn.Module):
 
         So every output has variance 1 for independent inputs of variance 1, whatever its degree.
         """
-        self.weight.normal_(generator=generator).mul_(self.edge_scale())
+        draw = torch.randn(self.weight.shape, generator=generator)  # alike on every device
+        self.weight.copy_(draw).mul_(self.edge_scale())
         if self.bias is not None:
             self.bias.zero_()
 
