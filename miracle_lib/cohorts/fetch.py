@@ -8,16 +8,19 @@ import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import pandas as pd
-import pooch
 import requests
 from tqdm import tqdm
 
 from miracle_lib.cohorts.manifest import base_name, is_remote, load_manifest
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import sha256, write_json
+
+if TYPE_CHECKING:
+    import pooch
 
 _log = logging.getLogger(__name__)
 _ATTEMPTS = 5  # in a row without a single new byte
@@ -28,6 +31,8 @@ _TIMEOUT = 30  # seconds without an answer
 
 def cache_folder() -> Path:
     """Folder of downloaded files: ``MIRACLE_CACHE``, or the user's cache folder."""
+    import pooch  # prints a warning when imported inside a notebook
+
     return Path(os.environ.get("MIRACLE_CACHE") or pooch.os_cache("miracle"))
 
 
@@ -124,6 +129,8 @@ def fetch_cohorts(
 
 def _download(url: str, cache: Path, checksum: str | None) -> Path:
     """Fetch ``url`` into the cache with pooch, under the checksum of the lock file."""
+    import pooch
+
     parts = urlsplit(url)
     key = f"{parts.netloc}{unquote(parts.path)}"
     lock = cache / "checksums.json"
@@ -156,7 +163,7 @@ def _read_lock(lock: Path) -> dict[str, str]:
 class _Resuming:
     """A downloader for pooch that keeps what it got and asks for the rest."""
 
-    def __call__(self, url: str, output_file: str, files: pooch.Pooch) -> None:
+    def __call__(self, url: str, output_file: str, files: "pooch.Pooch") -> None:
         target = Path(files.abspath) / next(iter(files.registry))
         part = target.with_name(f".{target.name}.part")
         try:
