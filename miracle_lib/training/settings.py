@@ -49,7 +49,7 @@ class Settings:
     """
 
     autoencoder: StageSettings = StageSettings(20, 1e-3)
-    heads: StageSettings = StageSettings(10, 1e-3, None, None)
+    heads: StageSettings = StageSettings(5, 1e-3, None, None)
     finetune: StageSettings = StageSettings(10, 1e-4)
     solver: Literal["convex", "adam"] = "convex"
     kl_weight: float = 0.1

@@ -7,9 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from scipy.special import expit
+from scipy.special import expit, log_expit
 from torch import Tensor
-from torch.nn import functional
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.model import (
@@ -135,7 +134,6 @@ class GradientStage:
         self.optimizer = torch.optim.Adam(trained, lr=stage.learning_rate)
         self.waited, self.best_score = 0, self.measure(validation)["validation"]
         self.best_weights = copy.deepcopy(member.state_dict())
-        self.at_start = self.at_best = self._held_out
 
     def run(self, epoch: int) -> Row:
         """Train for one epoch and measure."""
@@ -156,7 +154,6 @@ class GradientStage:
         if row["validation"] < self.best_score:
             self.waited, self.best_score = 0, row["validation"]
             self.best_weights = copy.deepcopy(self.member.state_dict())
-            self.at_best = self._held_out
         return row
 
     @property
@@ -238,17 +235,10 @@ class GradientStage:
             f"validation_{name}": sum(part[name] for part in parts) / len(rows) for name in parts[0]
         }
         row["validation"] = sum(row.values())
-        self._held_out = None
         if self.classifies:
             losses = masked_task_loss(torch.cat(logits), self.data.labels[rows])
             row["validation_task"] = row["validation"] = float(losses.mean())
-            self._held_out = pair_losses(torch.cat(logits), self.data.labels[rows])
         return row
-
-    def gain(self) -> float:
-        """Return by how many standard errors held-out losses fell since the stage began."""
-        fall = self.at_start - self.at_best
-        return float(fall.mean() / (fall.std() / len(fall) ** 0.5).clamp_min(1e-12))
 
     @torch.no_grad()
     def _task_weights(self, epoch: int) -> Tensor:
@@ -286,17 +276,7 @@ class GradientStage:
         if self.weighting is not None:
             self.weighting.load_state_dict(state["weighting"])
 
-    _kept = ("waited", "best_score", "best_weights", "at_start", "at_best")
-
-
-def pair_losses(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the cross-entropy of every labelled pair, each task with the same total weight."""
-    labelled = ~labels.isnan()
-    per_task = labelled.sum(0).clamp_min(1).expand_as(labels)[labelled]
-    loss = functional.binary_cross_entropy_with_logits(
-        logits[labelled], labels[labelled], reduction="none"
-    )
-    return loss / per_task
+    _kept = ("waited", "best_score", "best_weights")
 
 
 def task_gradients(logits: Tensor, labels: Tensor, shared: Tensor) -> Tensor:
@@ -354,9 +334,7 @@ class ConvexHeads:
         weights = self.weighting(self._signals(epoch)).numpy()
         self.weights += (weights - self.weights) / (epoch + 1)
         self.moved = float(np.abs(self.weights - before).max())
-        for index, fold in enumerate([*self.folds, None]):
-            start = self.solutions[index]
-            self.solutions[index] = self.problem.solve(self.fold != fold, self.weights, start)
+        self._solve()
         seen, unseen = self._by_task(log_loss)
         a = self.solutions[-1][: len(self.problem.pairs)]
         row: Row = {
@@ -366,6 +344,24 @@ class ConvexHeads:
             "validation": float(unseen.mean()),
         }
         return row | task_columns("weight", self.weights, self.tasks)
+
+    def _solve(self) -> None:
+        """Solve without each fold, and on all samples."""
+        for index, fold in enumerate([*self.folds, None]):
+            start = self.solutions[index]
+            self.solutions[index] = self.problem.solve(self.fold != fold, self.weights, start)
+
+    def solve_under(self, weights: np.ndarray) -> None:
+        """Solve under given task weights."""
+        self.weights = weights
+        self._solve()
+
+    def held_out_losses(self, fold: int) -> np.ndarray:
+        """Return the losses of a fold's pairs unseen, all tasks weighing alike."""
+        pairs = self.problem.pairs.take(self.fold == fold)
+        logits = self._out_of_fold()[self.fold == fold]
+        size = np.bincount(pairs.task, minlength=len(self.tasks))[pairs.task]
+        return -log_expit((2 * pairs.label - 1) * logits) / size
 
     @property
     def exhausted(self) -> bool:

@@ -27,7 +27,7 @@ from miracle_lib.training.stages import (
 )
 
 CALIBRATION_SAMPLES = 128
-MARGIN = 2.0  # standard errors by which fine-tuning must lower held-out losses to be kept
+MARGIN = 2.0  # standard errors by which fine-tuning must lower the held-out loss to be kept
 
 
 @dataclass
@@ -173,10 +173,23 @@ class Trainer:
             if name == "finetune":
                 shared["heads"] = heads.state_dict()
             self._run(stage, index, first, shared)
-            kept = name == "finetune" and (not convex or stage.gain() > MARGIN)
-            if name == "finetune" and not kept:
-                member.load_state_dict(entry)
+            if name == "finetune":
+                kept = not convex or self._encoder_gained(member, index, heads)
+                if not kept:
+                    member.load_state_dict(entry)
         return kept
+
+    def _encoder_gained(self, member: Member, index: int, before: ConvexHeads) -> bool:
+        """Solve the heads anew on the tuned encoder; tell if they predict the held-out fold better.
+
+        The heads that stage three itself reached do not count: longer training sharpens logits,
+        which lowers the loss without any gain in what the encoder sees.
+        """
+        after = self._convex_heads(member, index)
+        after.solve_under(before.weights)
+        after.finish()
+        fall = before.held_out_losses(self._fold) - after.held_out_losses(self._fold)
+        return bool(fall.mean() > MARGIN * fall.std() / len(fall) ** 0.5)
 
     def _run(self, stage: Stage, index: int, first: int, shared: dict[str, Any]) -> None:
         """Run the epochs of a stage."""
