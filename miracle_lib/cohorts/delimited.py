@@ -30,7 +30,7 @@ except ImportError:
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "na", "null", "NULL", "Null", "None", "#N/A", "."]
 _LARGEST_ARRAY = 1_000_000  # sites: more than any methylation array has (EPICv2: 937,690)
-_BLOCK = 1 << 20
+_BLOCK = 1 << 21  # bytes
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
 
 
@@ -192,10 +192,13 @@ def _line_start(block: bytes, text: bytes) -> int:
     return at + 1 if at >= 0 else -1
 
 
-def _parse(layout: Layout, block: bytes, line: int) -> tuple[list[np.ndarray], pa.ChunkedArray]:
-    """Parse whole lines into one array per sample, and the names of the sites."""
+def _parse(layout: Layout, block: bytes, line: int) -> tuple[np.ndarray, pa.Array]:
+    """Parse whole lines into values, samples x sites, and the names of the sites."""
     values = [str(column.field) for column in layout.columns]
-    detections = [str(c.detection) for c in layout.columns if c.detection is not None]
+    masked = [i for i, column in enumerate(layout.columns) if column.detection is not None]
+    detections = [str(layout.columns[i].detection) for i in masked]
+    if not block.strip():
+        return np.empty((len(values), 0), np.float32), pa.array([], pa.string())
     try:
         table = arrow_csv.read_csv(
             pa.BufferReader(block),
@@ -207,24 +210,25 @@ def _parse(layout: Layout, block: bytes, line: int) -> tuple[list[np.ndarray], p
             parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter),
             convert_options=arrow_csv.ConvertOptions(
                 include_columns=["0", *values, *detections],
-                column_types={"0": pa.string()} | dict.fromkeys(values + detections, pa.float64()),
+                column_types={"0": pa.string()} | dict.fromkeys(values + detections, pa.float32()),
                 null_values=MISSING,
                 quoted_strings_can_be_null=True,
             ),
         )
     except pa.ArrowInvalid as error:
-        if not block.strip():
-            return [np.empty(0)] * len(values), pa.chunked_array([], pa.string())
         raise _explain(layout, block, line, error) from error
-    columns = []
-    for column in layout.columns:
-        array = table[str(column.field)].to_numpy()
-        if column.detection is not None:
-            array = np.where(
-                table[str(column.detection)].to_numpy() > layout.detection_p, np.nan, array
-            )
-        columns.append(array)
-    return columns, table["0"]
+    matrix = _matrix(table, values)
+    if detections:
+        matrix[masked] = np.where(
+            _matrix(table, detections) > np.float32(layout.detection_p), np.nan, matrix[masked]
+        )
+    return matrix, table["0"].combine_chunks()
+
+
+def _matrix(table: pa.Table, names: list[str]) -> np.ndarray:
+    """Columns of a table as the rows of a matrix, NaN = missing."""
+    (batch,) = table.select(names).combine_chunks().to_batches()
+    return batch.to_tensor(null_to_nan=True, row_major=False).to_numpy().T
 
 
 def _explain(layout: Layout, block: bytes, line: int, error: Exception) -> MiracleError:
@@ -268,16 +272,15 @@ class _Builder:
 
     def __init__(self, n_samples: int, capacity: int) -> None:
         self._values = np.empty((n_samples, capacity), dtype=np.float32)
-        self._names: list[pa.ChunkedArray] = []
+        self._names: list[pa.Array] = []
         self._filled = 0
 
-    def append(self, columns: list[np.ndarray], names: pa.ChunkedArray) -> None:
-        """Add the values of one block of sites, one array per sample."""
+    def append(self, values: np.ndarray, names: pa.Array) -> None:
+        """Add the values of one block of sites, samples x sites."""
         stop = self._filled + len(names)
         if stop > self._values.shape[1]:
             self._grow(2 * stop)
-        for row, column in zip(self._values, columns, strict=True):
-            row[self._filled : stop] = column
+        self._values[:, self._filled : stop] = values
         self._names.append(names)
         self._filled = stop
 
