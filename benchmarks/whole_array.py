@@ -145,7 +145,7 @@ def main() -> None:
     kind = "the real annotation" if os.environ.get("MIRACLE_MIRROR") else "a synthetic annotation"
     print(
         f"{sum(SIZES.values())} samples x {N_SITES:,} sites on {kind}: {edges} edges, "
-        f"{result['residual']:,} sites without a gene. {result['total']:.0f} s in all.\n"
+        f"{result['residual']:,} sites that reach no pathway. {result['total']:.0f} s in all.\n"
     )
     print("| stage | epochs | median seconds per epoch |\n|---|---|---|")
     for stage, seconds in result["seconds"].items():

@@ -98,12 +98,12 @@ class _SiteSquares(torch.autograd.Function):
 
 
 def kl_divergence(mean: Tensor, logvar: Tensor | None) -> Tensor:
-    """Return KL(N(mean, exp(logvar)) || N(0, 1)) of each sample, summed over the latent units.
+    """Return KL(N(mean, exp(logvar)) || N(0, 1)) of each sample, summed over the pathways.
 
     Parameters
     ----------
-    mean : Tensor, shape (batch, n_latent)
-    logvar : Tensor, shape (batch, n_latent), or None
+    mean : Tensor, shape (batch, n_pathways)
+    logvar : Tensor, shape (batch, n_pathways), or None
         None, as a plain autoencoder gives, counts as zero divergence.
 
     Returns

@@ -2,7 +2,6 @@
 
 from typing import Literal, NamedTuple, Protocol
 
-import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
@@ -41,7 +40,7 @@ class VAEOutput(NamedTuple):
     """What one pass through the network gives.
 
     ``reconstruction`` (batch, n_sites) on the scale of the input; ``mean``, ``logvar`` and
-    ``latent`` (batch, n_latent), ``logvar`` None for a plain autoencoder; ``genes``
+    ``latent`` (batch, n_pathways), ``logvar`` None for a plain autoencoder; ``genes``
     (batch, n_genes).
     """
 
@@ -65,10 +64,6 @@ class MaskedVAE(nn.Module):
     hierarchy : Hierarchy
         Anything with CSR matrices ``site_gene`` (n_sites, n_genes) and ``gene_pathway``
         (n_genes, n_pathways).
-    n_residual : int
-        Free latent units, placed after the pathways and connected to every gene that no pathway
-        contains, so that these genes and their sites are reconstructed from the data too. With 0,
-        they are decoded from their bias and the covariates alone.
     n_covariates : int
         Width of the covariate table (cohort indicators, age, sex, cell fractions), each column
         centred.
@@ -86,8 +81,7 @@ class MaskedVAE(nn.Module):
 
     Attributes
     ----------
-    n_sites, n_genes, n_pathways, n_latent : int
-        ``n_latent`` is ``n_pathways`` plus the free units.
+    n_sites, n_genes, n_pathways : int
 
     References
     ----------
@@ -111,7 +105,6 @@ class MaskedVAE(nn.Module):
         self,
         hierarchy: Masks,
         *,
-        n_residual: int = 0,
         n_covariates: int = 0,
         likelihood: Likelihood = "gaussian",
         activation: str = "tanh",
@@ -124,16 +117,16 @@ class MaskedVAE(nn.Module):
         _check("activation", activation, ACTIVATIONS)
         _check("norm", norm, NORMS)
         site_gene = sp.csr_matrix(hierarchy.site_gene)
-        gene_latent = _with_free_units(sp.csr_matrix(hierarchy.gene_pathway), n_residual)
+        gene_pathway = sp.csr_matrix(hierarchy.gene_pathway)
         self.n_sites, self.n_genes = site_gene.shape
-        self.n_pathways, self.n_latent = hierarchy.gene_pathway.shape[1], gene_latent.shape[1]
+        self.n_pathways = gene_pathway.shape[1]
         self.n_covariates, self.likelihood = n_covariates, likelihood
         self.variational = variational
 
         self.site_to_gene = MaskedLinear(site_gene)
-        self.gene_to_mean = MaskedLinear(gene_latent)
-        self.gene_to_logvar = MaskedLinear(gene_latent) if variational else None
-        self.latent_to_gene = MaskedLinear(gene_latent.T)
+        self.gene_to_mean = MaskedLinear(gene_pathway)
+        self.gene_to_logvar = MaskedLinear(gene_pathway) if variational else None
+        self.latent_to_gene = MaskedLinear(gene_pathway.T)
         self.gene_to_site = MaskedLinear(site_gene.T)
         self.encoder_norm, self.decoder_norm = (NORMS[norm](self.n_genes) for _ in range(2))
         self.activation = ACTIVATIONS[activation]()
@@ -148,7 +141,12 @@ class MaskedVAE(nn.Module):
     def reset_parameters(self, seed: int | None = None) -> None:
         """Draw every weight anew: each node starts as a noisy average of its inputs."""
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        for layer in (self.site_to_gene, self.gene_to_mean, self.latent_to_gene, self.gene_to_site):
+        for layer in (
+            self.site_to_gene,
+            self.gene_to_mean,
+            self.latent_to_gene,
+            self.gene_to_site,
+        ):
             _start_as_average(layer, generator)
         if self.gene_to_logvar is not None:
             self.gene_to_logvar.reset_parameters(generator)
@@ -198,8 +196,8 @@ class MaskedVAE(nn.Module):
         Returns
         -------
         genes : Tensor, shape (batch, n_genes)
-        mean : Tensor, shape (batch, n_latent)
-        logvar : Tensor, shape (batch, n_latent), or None for a plain autoencoder
+        mean : Tensor, shape (batch, n_pathways)
+        logvar : Tensor, shape (batch, n_pathways), or None for a plain autoencoder
             Bounded smoothly within +-8.
         """
         genes = self._conditioned(self.site_to_gene(x), self.covariates_to_gene, covariates)
@@ -210,7 +208,7 @@ class MaskedVAE(nn.Module):
         return genes, self.gene_to_mean(genes), logvar
 
     def decode(self, latent: Tensor, covariates: Tensor | None = None) -> Tensor:
-        """Return the expected input, shape (batch, n_sites), for a latent (batch, n_latent)."""
+        """Return the expected input, shape (batch, n_sites), for a latent (batch, n_pathways)."""
         genes = self.activation(self.decoder_norm(self.latent_to_gene(latent)))
         sites = self._conditioned(self.gene_to_site(genes), self.covariates_to_site, covariates)
         return sites.sigmoid() if self.likelihood == "bernoulli" else sites
@@ -260,15 +258,6 @@ def _check(name: str, value: str, known: dict | tuple) -> None:
 def _covariate_map(n_covariates: int, n_outputs: int) -> nn.Linear | None:
     """Return a dense map without bias, or None when there is nothing to map."""
     return nn.Linear(n_covariates, n_outputs, bias=False) if n_covariates else None
-
-
-def _with_free_units(gene_pathway: sp.csr_matrix, n_free: int) -> sp.csr_matrix:
-    """Append columns that connect each gene without a pathway to every free unit."""
-    orphans = np.diff(gene_pathway.indptr) == 0
-    if not n_free or not orphans.any():
-        return gene_pathway
-    block = sp.csr_matrix(np.repeat(orphans[:, None], n_free, axis=1))
-    return sp.hstack([gene_pathway, block], format="csr")
 
 
 def _start_as_average(layer: MaskedLinear, generator: torch.Generator | None) -> None:

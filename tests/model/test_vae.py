@@ -49,17 +49,6 @@ def test_decoder_follows_the_edges_backwards():
     assert torch.equal(reach(vae.decode, 2) != 0, expected)
 
 
-def test_free_units_serve_the_genes_without_a_pathway_only():
-    vae = MaskedVAE(TOY, n_residual=2, seed=0)
-    assert (vae.n_pathways, vae.n_latent) == (2, 4)
-    encoder = reach(lambda x: vae.encode(x)[1], 4) != 0
-    assert encoder[:, 2:].tolist() == [[False, False], [False, False], [True, True], [True, True]]
-    decoder = reach(vae.decode, 4) != 0
-    assert decoder[2:].tolist() == [[False, False, True, True]] * 2
-    complete = SimpleNamespace(site_gene=TOY.site_gene, gene_pathway=sp.csr_matrix(np.ones((3, 2))))
-    assert MaskedVAE(complete, n_residual=2).n_latent == 2
-
-
 def test_latent_layers_are_linear_in_the_genes():
     """No activation on the mean; the log-variance is linear up to its smooth bound."""
     vae = MaskedVAE(TOY, seed=0)
