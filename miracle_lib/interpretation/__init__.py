@@ -1,5 +1,40 @@
 """What a trained model says, and whether it survives its controls."""
 
-from miracle_lib.interpretation.overrepresentation import overrepresentation
+from importlib import import_module
+from typing import Any
 
-__all__ = ["overrepresentation"]
+# Public name -> module; resolved on first use, so that an enrichment test does not import torch.
+_PUBLIC = {
+    "activity_test": "common",
+    "against_controls": "stability",
+    "agreement": "attribution",
+    "attribute": "attribution",
+    "beyond_panels": "common",
+    "common_pathways": "common",
+    "composition_panel": "markers",
+    "degree_dependence": "stability",
+    "explain": "explanation",
+    "explain_paths": "explanation",
+    "gene_scores": "ranked",
+    "library_agreement": "validation",
+    "load_markers": "markers",
+    "marker_audit": "markers",
+    "oriented_activity": "common",
+    "overrepresentation": "enrichment",
+    "panel_scores": "common",
+    "panel_test": "markers",
+    "prerank": "ranked",
+    "refit_attributions": "stability",
+    "ssgsea": "ranked",
+    "task_attributions": "attribution",
+    "top_overlap": "stability",
+    "weight_products": "attribution",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

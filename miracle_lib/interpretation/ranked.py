@@ -109,15 +109,19 @@ def prerank(
     nes, two_sided = found["NES"].astype(float), found["NOM p-val"].astype(float)
     # A p-value belongs to the tail of its sign; a set among unimportant genes is not of interest.
     p = pd.Series(np.where(nes > 0, two_sided, 1.0), index=found.index).fillna(1.0)
-    return pd.DataFrame(
-        {
-            "n_genes": [len(genes) for genes in eligible.values()],
-            "nes": nes,
-            "p_value": p,
-            "q_value": false_discovery_control(p.clip(0, 1)),
-            "genes": found["Lead_genes"].fillna("").str.replace(";", ", "),
-        }
-    ).rename_axis("set").sort_values(["p_value", "nes"], ascending=[True, False])
+    return (
+        pd.DataFrame(
+            {
+                "n_genes": [len(genes) for genes in eligible.values()],
+                "nes": nes,
+                "p_value": p,
+                "q_value": false_discovery_control(p.clip(0, 1)),
+                "genes": found["Lead_genes"].fillna("").str.replace(";", ", "),
+            }
+        )
+        .rename_axis("set")
+        .sort_values(["p_value", "nes"], ascending=[True, False])
+    )
 
 
 def ssgsea(

@@ -1,0 +1,207 @@
+"""Attribution of a task's logit to sites, genes and pathways."""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from captum.attr import DeepLift, IntegratedGradients, LayerDeepLift, LayerIntegratedGradients
+from scipy import sparse
+from torch import nn
+
+from miracle_lib.errors import MiracleError
+
+if TYPE_CHECKING:
+    from miracle_lib.estimator import MiracleClassifier
+
+Level = Literal["site", "gene", "pathway"]
+Method = Literal["integrated_gradients", "deeplift"]
+
+
+def attribute(
+    model: "MiracleClassifier",
+    X: pd.DataFrame,
+    task: str,
+    level: Level = "pathway",
+    method: Method = "integrated_gradients",
+    n_steps: int = 16,
+) -> pd.DataFrame:
+    """Attribute the logit of every sample to the nodes of one level.
+
+    The baseline is the average sample of the task's cohort (standardised values of 0). What a
+    pathway contributes passes through its latent variable; what a gene contributes also
+    includes the head's direct use of the gene. Contributions of an ensemble are averaged.
+
+    Parameters
+    ----------
+    model : MiracleClassifier
+        Fitted.
+    X : DataFrame, samples x sites
+        Beta values.
+    task : str
+        One of ``model.tasks_``.
+    level : {"pathway", "gene", "site"}
+        Which nodes.
+    method : {"integrated_gradients", "deeplift"}
+        Captum's method; they agree where the network is linear.
+    n_steps : int, default 16
+        Steps of the integral.
+
+    Returns
+    -------
+    DataFrame, samples x nodes
+        Contributions in units of the logit.
+
+    Raises
+    ------
+    MiracleError
+        If the task, the level or the method is unknown.
+
+    References
+    ----------
+    Sundararajan et al. 2017, arXiv:1703.01365; Shrikumar et al. 2017, arXiv:1704.02685;
+    Kokhlikyan et al. 2020, arXiv:2009.07896 (captum).
+    """
+    if level not in ("site", "gene", "pathway"):
+        raise MiracleError(f"level is {level!r}; expected 'site', 'gene' or 'pathway'.")
+    if method not in ("integrated_gradients", "deeplift"):
+        raise MiracleError(f"method is {method!r}; expected 'integrated_gradients' or 'deeplift'.")
+    module, z = model.logit_module(task).eval(), model.standardized(X, task)
+    names = {"site": model.sites_, "gene": model.hierarchy_.genes}
+    columns = names.get(level, model.hierarchy_.pathways)
+    options = {"n_steps": n_steps} if method == "integrated_gradients" else {}
+    explainers = _explainers(module, level, method)
+    parts = []
+    for chunk in z.split(256):
+        chunk = chunk.detach().requires_grad_(True)
+        values = sum(
+            e.attribute(chunk, baselines=torch.zeros_like(chunk), **options) for e in explainers
+        )
+        parts.append(values.detach()[:, : len(columns)])
+    return pd.DataFrame(torch.cat(parts).cpu().numpy(), index=X.index, columns=columns)
+
+
+def _explainers(module: nn.Module, level: Level, method: Method) -> list:
+    """One explainer per member for inner nodes (members add up), one for the sites."""
+    if level == "site":
+        kind = IntegratedGradients if method == "integrated_gradients" else DeepLift
+        return [kind(module)]
+    kind = LayerIntegratedGradients if method == "integrated_gradients" else LayerDeepLift
+    layer = "site_to_gene" if level == "gene" else "gene_to_mean"
+    return [kind(module, getattr(member.network, layer)) for member in module.members]
+
+
+def task_attributions(
+    model: "MiracleClassifier",
+    X: pd.DataFrame,
+    Y: pd.DataFrame,
+    level: Level = "pathway",
+    method: Method = "integrated_gradients",
+) -> pd.DataFrame:
+    """Summarise attributions per task, and over the tasks.
+
+    Parameters
+    ----------
+    model, level, method
+        As in :func:`attribute`.
+    X : DataFrame, samples x sites
+        Beta values.
+    Y : DataFrame, samples x tasks
+        1, 0 or NaN; a task is summarised over its labelled samples.
+
+    Returns
+    -------
+    DataFrame, nodes x (tasks and "shared")
+        Mean contribution in cases minus mean contribution in controls: positive where the node
+        separates them. "shared" is the mean over tasks of values scaled to unit sum of squares,
+        positive only for nodes that several tasks use.
+    """
+    columns = {}
+    for task in Y.columns:
+        labelled = Y[task].notna()
+        values = attribute(model, X[labelled], task, level, method)
+        columns[task] = contrast(values, Y.loc[labelled, task])
+    table = pd.DataFrame(columns)
+    scaled = table / np.sqrt((table**2).mean()).replace(0, 1)
+    return table.assign(shared=scaled.mean(axis=1))
+
+
+def contrast(values: pd.DataFrame, label: pd.Series) -> pd.Series:
+    """Mean of the cases minus mean of the controls, per column."""
+    case = label.to_numpy() == 1
+    return values[case].mean() - values[~case].mean()
+
+
+def weight_products(model: "MiracleClassifier", task: str) -> dict[str, pd.Series]:
+    """Products of weights along the paths from each node to the logit, summed over paths.
+
+    Parameters
+    ----------
+    model : MiracleClassifier
+        Fitted.
+    task : str
+        One of ``model.tasks_``.
+
+    Returns
+    -------
+    dict of str to Series
+        ``"pathway"``: the head's weight. ``"gene"``: through its pathways plus direct.
+        ``"site"``: through its genes, or direct for residual sites. Means over members; the
+        activation is passed over, so that they are exact for a linear network only.
+    """
+    index, h = model.tasks_.index(task), model.hierarchy_
+    totals: dict[str, np.ndarray] = {}
+    with torch.no_grad():
+        for member in model.members_:
+            network, heads = member.network, member.heads.blocks
+            weight = {k: head.output.weight[index, 0].cpu().numpy() for k, head in heads.items()}
+            pathway = weight["pathways"]
+            gene = edge_weights(h.gene_pathway, network.gene_to_mean) @ pathway + weight["genes"]
+            site = edge_weights(h.site_gene, network.site_to_gene) @ gene
+            site = np.concatenate([site, weight.get("residual", pathway[:0])])
+            for name, value in {"pathway": pathway, "gene": gene, "site": site}.items():
+                totals[name] = totals.get(name, 0) + value / len(model.members_)
+    axes = {"pathway": h.pathways, "gene": h.genes, "site": model.sites_}
+    return {name: pd.Series(value, axes[name]) for name, value in totals.items()}
+
+
+def edge_weights(mask: sparse.csr_matrix, layer: nn.Module) -> sparse.csr_matrix:
+    """The weights of a masked layer as a sparse matrix, inputs x outputs."""
+    values = layer.weight.detach().cpu().numpy()
+    return sparse.csr_matrix((values, mask.indices, mask.indptr), shape=mask.shape)
+
+
+def agreement(model: "MiracleClassifier", X: pd.DataFrame, task: str) -> pd.DataFrame:
+    """Rank correlation between the attribution methods and the weight products.
+
+    Parameters
+    ----------
+    model : MiracleClassifier
+        Fitted.
+    X : DataFrame, samples x sites
+        Beta values.
+    task : str
+        One of ``model.tasks_``.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by level; columns are pairs of methods, values Spearman correlations of the mean
+        absolute contributions (for the weights: absolute product times the node's SD).
+    """
+    products = weight_products(model, task)
+    spread = {
+        "site": pd.Series(model.standardized(X, task).std(0).cpu().numpy(), model.sites_),
+        "pathway": model.transform(X).std(),
+    }
+    rows = {}
+    for level in ("pathway", "site"):
+        gradient = attribute(model, X, task, level).abs().mean()
+        deeplift = attribute(model, X, task, level, "deeplift").abs().mean()
+        weights = products[level].abs() * spread[level]
+        rows[level] = {
+            "integrated gradients ~ DeepLIFT": gradient.corr(deeplift, method="spearman"),
+            "integrated gradients ~ weights": gradient.corr(weights, method="spearman"),
+            "DeepLIFT ~ weights": deeplift.corr(weights, method="spearman"),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("level")

@@ -1,0 +1,259 @@
+"""Which pathways a model relies on, and which of them beat their controls."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import rankdata
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.interpretation.attribution import (
+    attribute,
+    contrast,
+    edge_weights,
+)
+from miracle_lib.interpretation.evidence import Problem, evidence
+
+if TYPE_CHECKING:
+    from miracle_lib.estimator import MiracleClassifier
+
+
+def explain(
+    model: "MiracleClassifier",
+    X: pd.DataFrame,
+    task: str,
+    y: pd.Series | pd.DataFrame | None = None,
+    *,
+    cohort: pd.Series | None = None,
+    covariates: pd.DataFrame | None = None,
+    groups: pd.Series | None = None,
+    n_permutations: int = 500,
+    random_state: int = 0,
+) -> pd.DataFrame:
+    """Rank pathways by attribution and by evidence against shuffled labels.
+
+    ``attribution`` says what the network does; ``p_value`` says whether the pathway differs
+    between cases and controls more than its sites, its size and its overlaps give it by chance
+    (see :mod:`miracle_lib.interpretation.evidence`). Attributions follow the number of genes of a
+    pathway and vary between seeds, so none is to be named on its attribution alone.
+
+    Parameters
+    ----------
+    model : MiracleClassifier
+        Fitted.
+    X : DataFrame, samples x sites
+        Beta values. If its sites were selected by their labels on the same samples, p-values are
+        too small: explain samples that took no part in the selection, or select by variance.
+    task : str
+        One of ``model.tasks_``.
+    y : Series or DataFrame, optional
+        Labels of the task (1, 0, NaN for not labelled), or the label table of all tasks. Without
+        labels there is no control: z, p_value, q_value and direction are NaN or empty.
+    cohort, groups : Series, optional
+        Labels are shuffled within cohorts and over subjects (``groups``).
+    covariates : DataFrame, optional
+        Adjusted for: age, sex, smoking, cell fractions. Text columns become indicators.
+    n_permutations : int, default 500
+        Shuffles.
+    random_state : int, default 0
+        Seed.
+
+    Returns
+    -------
+    DataFrame
+        Indexed by pathway, sorted by ``rank``:
+
+        - attribution: contribution to the logit by integrated gradients, mean of the cases minus
+          mean of the controls (without labels: mean absolute contribution);
+        - rank: by evidence (without labels: by attribution); 1 is first;
+        - attribution_rank, degree_rank: ranks by attribution and by degree alone;
+        - degree: genes with a measured site; n_sites;
+        - direction: "hyper" or "hypo", the pathway's sites in cases against controls;
+        - directed, undirected, network, z: evidence in standard deviations of shuffled labels;
+        - p_value, q_value: against shuffled labels, Benjamini-Hochberg over all pathways.
+
+    Raises
+    ------
+    MiracleError
+        If the task is unknown, or fewer than four cases or four controls are labelled.
+    """
+    if task not in model.tasks_:
+        raise MiracleError(f"There is no task {task!r}; the model has: {', '.join(model.tasks_)}.")
+    h = model.hierarchy_
+    degree = np.asarray(h.gene_pathway.sum(axis=0)).ravel()
+    member = membership(h)
+    table = pd.DataFrame(
+        {"degree": degree, "n_sites": np.asarray(member.sum(axis=0)).ravel()}, index=h.pathways
+    )
+    if y is None:
+        table["attribution"] = attribute(model, X, task).abs().mean()
+        missing = ["directed", "undirected", "network", "z", "p_value", "q_value"]
+        table = table.assign(direction="", **dict.fromkeys(missing, np.nan))
+        order = table["attribution"]
+    else:
+        X, label = _labelled(X, y, task)
+        table["attribution"] = contrast(attribute(model, X, task), label)
+        problem = _problem(model, X, label, task, cohort, covariates, groups)
+        found = evidence(problem, n_permutations, random_state)
+        table[found.columns] = found.to_numpy()
+        table["direction"] = np.where(table["directed"] > 0, "hyper", "hypo")
+        order = table["z"]
+    table["rank"] = _rank(order)
+    table["attribution_rank"] = _rank(table["attribution"])
+    table["degree_rank"] = _rank(table["degree"])
+    return table.sort_values("rank")[COLUMNS].rename_axis("pathway")
+
+
+COLUMNS = [
+    *("attribution", "rank", "attribution_rank", "degree_rank", "degree", "n_sites"),
+    *("direction", "directed", "undirected", "network", "z", "p_value", "q_value"),
+]
+
+
+def explain_paths(
+    model: "MiracleClassifier",
+    X: pd.DataFrame,
+    task: str,
+    pathway: str,
+    y: pd.Series | pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Follow a pathway's contribution down to its genes and sites.
+
+    A path's contribution is the product of the weights from site to gene to pathway to logit
+    times the site's value; at a non-linear gene the slope between the average sample and this
+    sample is used (the rescale rule of DeepLIFT), so that paths add up to the pathway.
+
+    Parameters
+    ----------
+    model : MiracleClassifier
+        Fitted.
+    X : DataFrame, samples x sites
+        Beta values.
+    task : str
+        One of ``model.tasks_``.
+    pathway : str
+        One of ``model.hierarchy_.pathways``.
+    y : Series or DataFrame, optional
+        Labels; contributions are then cases minus controls, else mean absolute values.
+
+    Returns
+    -------
+    DataFrame
+        One row per path: gene, site, contribution, gene_contribution (sum over its sites in this
+        pathway), difference (mean standardised methylation of cases minus controls; NaN without
+        labels). Sorted by gene, then site, largest first.
+
+    Raises
+    ------
+    MiracleError
+        If the pathway is unknown.
+    """
+    h = model.hierarchy_
+    if pathway not in h.pathways:
+        raise MiracleError(
+            f"There is no pathway {pathway!r} among the {len(h.pathways)} of the model."
+        )
+    if y is not None:
+        X, label = _labelled(X, y, task)
+    column = h.pathways.get_loc(pathway)
+    genes = np.flatnonzero(h.gene_pathway[:, [column]].toarray().ravel())
+    edges = h.site_gene[:, genes].tocoo()
+    z = model.standardized(X, task)
+    values = sum(
+        _path_values(m, h, z, genes, edges, column, model.tasks_.index(task))
+        for m in model.members_
+    ) / len(model.members_)
+    table = pd.DataFrame({"gene": h.genes[genes[edges.col]], "site": h.sites[edges.row]})
+    if y is None:
+        table["contribution"], table["difference"] = np.abs(values).mean(axis=0), np.nan
+    else:
+        case = label.to_numpy() == 1
+        at = z.cpu().numpy()[:, edges.row]
+        table["contribution"] = values[case].mean(axis=0) - values[~case].mean(axis=0)
+        table["difference"] = at[case].mean(axis=0) - at[~case].mean(axis=0)
+    table["gene_contribution"] = table.groupby("gene")["contribution"].transform("sum")
+    order = ["gene_contribution", "gene", "contribution"]
+    return table.sort_values(order, ascending=[False, True, False], ignore_index=True)
+
+
+def membership(hierarchy):
+    """Sparse matrix sites x pathways: 1 where a site reaches the pathway through a gene."""
+    reach = hierarchy.site_gene.astype(np.int32) @ hierarchy.gene_pathway.astype(np.int32)
+    return reach.astype(bool).astype(np.float64)
+
+
+@torch.no_grad()
+def _path_values(member, hierarchy, z, genes, edges, column, task) -> np.ndarray:
+    """Contribution of every path (columns) for every sample (rows), one member."""
+    network = member.network.eval()
+    first = edge_weights(hierarchy.site_gene, network.site_to_gene)[:, genes].tocoo()
+    second = edge_weights(hierarchy.gene_pathway, network.gene_to_mean)[genes, column]
+    head = member.heads.blocks["pathways"].output.weight[task, 0, column].item()
+    weights = first.tocsr()[edges.row, edges.col].A1 * second.toarray().ravel()[edges.col] * head
+    x = member.sites(z)
+    before = network.site_to_gene(x)[:, genes] - network.site_to_gene(x[:1] * 0)[:, genes]
+    after = network.encode(x)[0][:, genes] - network.encode(x[:1] * 0)[0][:, genes]
+    slope = torch.where(before.abs() > 1e-6, after / before, 1.0).cpu().numpy()
+    return x.cpu().numpy()[:, edges.row] * slope[:, edges.col] * weights
+
+
+def _labelled(X: pd.DataFrame, y, task: str) -> tuple[pd.DataFrame, pd.Series]:
+    """The labelled samples and their labels, enough of both kinds."""
+    label = y[task] if isinstance(y, pd.DataFrame) else y
+    label = label.reindex(X.index).dropna()
+    counts = [(label == 1).sum(), (label == 0).sum()]
+    if min(counts) < 4 or sum(counts) != len(label):
+        raise MiracleError(
+            f"Task {task!r} has {counts[0]} cases and {counts[1]} controls among {len(X)} samples; "
+            "expected labels 0 and 1 and at least four of each."
+        )
+    return X.loc[label.index], label
+
+
+def _problem(model, X, label, task, cohort, covariates, groups) -> Problem:
+    """Collect what the evidence needs from the model's frozen encoder."""
+    z = model.standardized(X, task)
+    index = model.tasks_.index(task)
+    scale = dict(zip(("pathways", "genes", "residual"), model.prior_.scale[index], strict=True))
+    known = model.logit_module(task).covariates.expand(len(z), -1)
+    members = [member.features(z, known) for member in model.members_]
+    features = {
+        name: np.mean([unit_variance(m[name].double().cpu().numpy()) for m in members], axis=0)
+        for name in members[0]
+    }
+    covariance = sum(
+        scale[name] ** 2 * block @ block.T / max(block.shape[1], 1)
+        for name, block in features.items()
+    )
+    n = len(label)
+    return Problem(
+        sites=z.double().cpu().numpy()[:, : len(model.hierarchy_.sites)],
+        latent=features["pathways"],
+        covariance=covariance,
+        latent_scale=scale["pathways"],
+        member=membership(model.hierarchy_),
+        label=label.to_numpy(float),
+        block=np.arange(n) if groups is None else pd.factorize(groups.loc[X.index])[0],
+        stratum=np.zeros(n) if cohort is None else pd.factorize(cohort.loc[X.index])[0],
+        covariates=covariate_matrix(covariates, X.index),
+    )
+
+
+def unit_variance(values: np.ndarray) -> np.ndarray:
+    """Centre columns and scale them to variance one; constant columns become zero."""
+    spread = values.std(axis=0)
+    return (values - values.mean(axis=0)) / np.where(spread > 1e-6, spread, np.inf)
+
+
+def covariate_matrix(covariates: pd.DataFrame | None, samples: pd.Index) -> np.ndarray:
+    """Numbers for covariates: text becomes indicators, unknown values the mean."""
+    if covariates is None:
+        return np.zeros((len(samples), 0))
+    coded = pd.get_dummies(covariates.loc[samples], drop_first=True, dtype=float)
+    return unit_variance(coded.fillna(coded.mean()).fillna(0.0).to_numpy(float))
+
+
+def _rank(values: pd.Series) -> np.ndarray:
+    """Rank from 1 (largest); ties share a rank."""
+    return rankdata(-values.to_numpy(float), method="average")
