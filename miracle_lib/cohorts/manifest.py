@@ -273,8 +273,8 @@ def list_cohorts() -> pd.DataFrame:
 
     Examples
     --------
-    >>> list_cohorts().loc["GSE42861", ["cases", "controls"]].tolist()
-    [354, 335]
+    >>> list_cohorts().loc["GSE42861", "tissue"]
+    'peripheral blood leukocytes'
     """
     rows = []
     for name in _names():

@@ -95,7 +95,7 @@ def to_beta(table: SiteTable, scale: str, source: str) -> None:
                 np.exp2(row, out=row)
                 row[:] = np.where(np.isinf(row), 1, row / (1 + row))
         return
-    if outside > 0.05 * np.count_nonzero(~np.isnan(table.values[0])) * len(table.values):
+    if low < 0 and outside > 0.05 * table.values.size:
         raise MiracleError(
             f"{source}: values from {low:.4g} to {high:.4g} are M-values, not beta values; say "
             "'scale: m' in the manifest to convert them."

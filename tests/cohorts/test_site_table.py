@@ -76,6 +76,11 @@ def test_single_values_outside_the_range_are_named():
         to_beta(table(values), "beta", "f.txt")
 
 
+def test_percentages_are_not_taken_for_m_values():
+    with pytest.raises(MiracleError, match=r"f.txt: 40 at site 'cg0' .* \(0 to 1\); 2 such values"):
+        to_beta(table([[40.0, 99.5]]), "beta", "f.txt")
+
+
 @pytest.mark.parametrize(
     ("sites", "samples", "message"),
     [
