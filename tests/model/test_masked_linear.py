@@ -206,11 +206,15 @@ def test_dense_kernel_runs_as_a_stack_of_models():
     def loss(parameters, buffers):
         return functional_call(layers[0], (parameters, buffers), (x,)).square().sum()
 
-    gradients = vmap(grad(loss))(parameters, buffers)
+    shared = dict(layers[0].named_buffers())
+    stacks = (vmap(grad(loss))(parameters, buffers),
+              vmap(grad(loss), (0, None))(parameters, shared),
+              grad(lambda p: vmap(loss, (0, None))(p, shared).sum())(parameters))  # fmt: skip
     for k, layer in enumerate(layers):
         layer(x).square().sum().backward()
-        torch.testing.assert_close(gradients["weight"][k], layer.weight.grad)
-        torch.testing.assert_close(gradients["bias"][k], layer.bias.grad)
+        for gradients in stacks:
+            torch.testing.assert_close(gradients["weight"][k], layer.weight.grad)
+            torch.testing.assert_close(gradients["bias"][k], layer.bias.grad)
 
 
 def test_auto_takes_sparse_for_annotations_and_dense_for_full_or_tiny_masks():
