@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import cycle, islice
 
 import numpy as np
@@ -15,11 +16,13 @@ from matplotlib.ticker import PercentFormatter
 from scipy.ndimage import gaussian_filter1d
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.preprocessing import beta_to_m
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; line styles when they run out.
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"]
 _LINES = ["-", "--", ":"]
 _LABELS = {0: ("control", "#7F7F7F"), 1: ("case", "#882255")}
+_BLOCK = 4096  # sites handled at a time
 _MAX_VALUES = 200_000  # values per cohort that a density is drawn from
 
 
@@ -51,11 +54,11 @@ def beta_densities(
     panels = 1 if standardized is None else 2
     figure = Figure(figsize=(5.2 * panels, 3.6), layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
-    _densities(axes[0], X, cohort, np.linspace(0, 1, 101))
+    _densities(axes[0], X, X, cohort, np.linspace(0, 1, 101))
     axes[0].set(xlabel="beta value (share methylated)", ylabel="density", xlim=(0, 1))
     if standardized is not None:
         axes[0].set_title("before: beta values")
-        _densities(axes[1], standardized.where(X.notna()), cohort, np.linspace(-4, 4, 101))
+        _densities(axes[1], standardized, X, cohort, np.linspace(-4, 4, 101))
         axes[1].set(
             title="after: standardised within cohorts",
             xlabel="distance from the cohort's mean (SD)",
@@ -68,14 +71,15 @@ def beta_densities(
     return figure
 
 
-def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> Figure:
+def cohort_pca(X: pd.DataFrame, standardized: pd.DataFrame, obs: pd.DataFrame) -> Figure:
     """Draw the samples on their first two principal components, before and after.
 
     Parameters
     ----------
-    before, after : DataFrame of shape (n_samples, n_sites)
-        Values before (M-values) and after standardisation within cohorts; missing values count as
-        the site's mean.
+    X : DataFrame of shape (n_samples, n_sites)
+        Beta values, drawn as M-values; a missing one counts as the site's mean.
+    standardized : DataFrame of shape (n_samples, n_sites)
+        Values after `CohortStandardizer`.
     obs : DataFrame
         Columns cohort and label (1 case, 0 control, NaN neither).
 
@@ -87,19 +91,20 @@ def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> 
     Examples
     --------
     >>> from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
-    >>> from miracle_lib.preprocessing import CohortStandardizer, beta_to_m
+    >>> from miracle_lib.preprocessing import CohortStandardizer
     >>> X, Y, obs = merge_cohorts(list(simulate_cohorts({"RA": 20, "MS": 20}).cohorts.values()))
     >>> after = CohortStandardizer().fit_transform(X, cohort=obs["cohort"])
-    >>> len(cohort_pca(beta_to_m(X), after, obs).axes)
+    >>> len(cohort_pca(X, after, obs).axes)
     4
     """
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots(2, 2)
     styles = _cohort_styles(obs["cohort"])
-    for column, (title, values) in enumerate(
-        (("before", before), ("after standardisation within cohorts", after))
-    ):
-        scores, share = _principal_components(values)
+    panels = {
+        "before: M-values": _principal_components(X, beta_to_m),
+        "after: standardised within cohorts": _principal_components(standardized),
+    }
+    for column, (title, (scores, share)) in enumerate(panels.items()):
         rng = np.random.default_rng(0)
         order = rng.permutation(len(obs))  # no group is painted over another
         cohort_colour = obs["cohort"].map(lambda name: styles[name][0]).to_numpy()
@@ -351,22 +356,31 @@ def _dot(name: str, colour: str) -> Line2D:
     return Line2D([], [], marker="o", linestyle="", markersize=5, color=colour, label=name)
 
 
-def _densities(axis: Axes, values: pd.DataFrame, cohort: pd.Series, edges: np.ndarray) -> None:
-    """Draw one smoothed histogram per cohort."""
+def _densities(
+    axis: Axes, values: pd.DataFrame, X: pd.DataFrame, cohort: pd.Series, edges: np.ndarray
+) -> None:
+    """Draw one smoothed histogram per cohort of the values that are present in ``X``."""
     rng = np.random.default_rng(0)
     middle = (edges[:-1] + edges[1:]) / 2
+    array, measured = values.to_numpy(), X.to_numpy()
     for name, (colour, line) in _cohort_styles(cohort).items():
-        part = values.to_numpy()[(cohort == name).to_numpy()]
-        if part.size > _MAX_VALUES:
-            part = part.ravel()[rng.integers(0, part.size, _MAX_VALUES)]
-        density, _ = np.histogram(part[~np.isnan(part)], edges, density=True)
+        rows = np.flatnonzero(cohort == name)
+        n = min(_MAX_VALUES, len(rows) * X.shape[1])
+        drawn = rng.choice(rows, n), rng.integers(0, X.shape[1], n)
+        density, _ = np.histogram(array[drawn][~np.isnan(measured[drawn])], edges, density=True)
         axis.plot(middle, gaussian_filter1d(density, 1), color=colour, linestyle=line)
 
 
-def _principal_components(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _principal_components(
+    values: pd.DataFrame, convert: Callable[[pd.DataFrame], pd.DataFrame] = pd.DataFrame
+) -> tuple[np.ndarray, np.ndarray]:
     """Return scores on two components and their shares of the variance."""
-    centred = (values - values.mean()).fillna(0).to_numpy(np.float32)
-    variances, vectors = np.linalg.eigh((centred @ centred.T).astype(np.float64))
+    products = np.zeros((len(values), len(values)))
+    for start in range(0, values.shape[1], _BLOCK):
+        block = convert(values.iloc[:, start : start + _BLOCK])
+        centred = (block - block.mean()).fillna(0).to_numpy(np.float32)
+        products += centred @ centred.T
+    variances, vectors = np.linalg.eigh(products)
     first = [-1, -2]
     scores = vectors[:, first] * np.sqrt(np.maximum(variances[first], 0))
     return scores, variances[first] / variances.sum()

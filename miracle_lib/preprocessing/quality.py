@@ -269,7 +269,7 @@ def _flag_samples(
     pairs = duplicate_pairs(clean, max_correlation)
     copies = spread(pairs.groupby("copy")["correlation"].max())
     # A sample and its copy lie far out together, so only the first of them is scored.
-    obs["outlier_score"] = outlier_scores(clean[~obs.index.isin(pairs["copy"])])
+    obs["outlier_score"] = outlier_scores(clean, exclude=pairs["copy"])
     score = spread(obs["outlier_score"])
 
     def check(name: str, threshold: float, found: np.ndarray, value: np.ndarray) -> Check:

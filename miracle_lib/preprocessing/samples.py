@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
@@ -60,7 +62,12 @@ def predict_sex(adata: AnnData) -> pd.Series:
     return unknown
 
 
-def outlier_scores(adata: AnnData, n_components: int = 5, n_sites: int = 5000) -> pd.Series:
+def outlier_scores(
+    adata: AnnData,
+    n_components: int = 5,
+    n_sites: int = 5000,
+    exclude: Collection[str] = (),
+) -> pd.Series:
     """Measure how far each sample lies from the others of its cohort.
 
     Parameters
@@ -71,6 +78,8 @@ def outlier_scores(adata: AnnData, n_components: int = 5, n_sites: int = 5000) -
         Principal components looked at.
     n_sites : int, default 5000
         Most variable sites used.
+    exclude : collection of str, default ()
+        Samples left out, such as copies of others: they score NaN.
 
     Returns
     -------
@@ -90,12 +99,13 @@ def outlier_scores(adata: AnnData, n_components: int = 5, n_sites: int = 5000) -
     >>> outlier_scores(cohort).idxmax()
     'RA-001'
     """
-    values = _variable(adata, n_sites)
-    scores, _ = _components(values, min(n_components, adata.n_obs - 1, values.shape[1]))
+    kept = ~adata.obs_names.isin(exclude)
+    values = _variable(adata, n_sites)[kept]
+    scores, _ = _components(values, min(n_components, len(values) - 1, values.shape[1]))
     distance = np.abs(scores - np.median(scores, axis=0))
     spread = 1.4826 * np.median(distance, axis=0)
     worst = (distance / np.maximum(spread, 1e-9)).max(axis=1, initial=0)
-    return pd.Series(worst, adata.obs_names, name="outlier_score")
+    return pd.Series(worst, adata.obs_names[kept], name="outlier_score").reindex(adata.obs_names)
 
 
 def duplicate_pairs(adata: AnnData, threshold: float = 0.99, n_sites: int = 1000) -> pd.DataFrame:
@@ -167,12 +177,13 @@ def _variable(adata: AnnData, n_sites: int) -> np.ndarray:
     columns = np.flatnonzero(autosomal(adata))
     if not len(columns):
         raise MiracleError("No autosomal site is left to compare samples on.")
-    X = pd.DataFrame(adata.X, adata.obs_names, adata.var_names, copy=False)
+    values = adata.X
+    X = pd.DataFrame(values, adata.obs_names, adata.var_names, copy=False)
     variance = np.empty(len(columns))
     for part, beta in blocks(X, columns):
         variance[part] = moments(beta_to_m(beta))[2]
     best = np.argsort(-np.nan_to_num(variance, nan=-1), kind="stable")[:n_sites]
-    return adata.X[:, columns[np.sort(best)]]
+    return values[:, columns[np.sort(best)]]
 
 
 def _centred(beta: np.ndarray) -> np.ndarray:
