@@ -216,7 +216,7 @@ def _parse(layout: Layout, block: bytes, line: int) -> tuple[np.ndarray, pa.Arra
             ),
         )
     except pa.ArrowInvalid as error:
-        raise _explain(layout, block, line, error) from error
+        raise _explain(layout, block, line) from error
     matrix = _matrix(table, values)
     if detections:
         matrix[masked] = np.where(
@@ -231,7 +231,7 @@ def _matrix(table: pa.Table, names: list[str]) -> np.ndarray:
     return batch.to_tensor(null_to_nan=True, row_major=False).to_numpy().T
 
 
-def _explain(layout: Layout, block: bytes, line: int, error: Exception) -> MiracleError:
+def _explain(layout: Layout, block: bytes, line: int) -> MiracleError:
     """Find the first row that is wrong and say where and how."""
     name, n_fields = layout.path.name, layout.n_fields
     fields = {c.field: c.sample for c in layout.columns}
@@ -251,7 +251,7 @@ def _explain(layout: Layout, block: bytes, line: int, error: Exception) -> Mirac
                     f"{name}, line {number} ({cells[0][:40]!r}), sample {sample!r}: "
                     f"{cells[field][:40]!r} is no number."
                 )
-    return MiracleError(f"{name}, after line {line}: not a table of numbers ({error}).")
+    return MiracleError(f"{name}, after line {line}: not a table of numbers.")
 
 
 def is_number(text: str) -> bool:

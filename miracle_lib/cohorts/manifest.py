@@ -242,7 +242,10 @@ def load_manifest(name_or_yaml: str | Path) -> CohortManifest:
             f"no cohort manifest {str(name_or_yaml)!r}; expected a YAML file or one of: "
             f"{', '.join(_names())}."
         )
-    text = path.read_text(encoding="utf-8")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise MiracleError(f"{path.name} is not UTF-8 text (byte {error.start:,}).") from error
     try:
         node = yaml.compose(text)
         _refuse_repeated_keys(node, path)
@@ -250,9 +253,8 @@ def load_manifest(name_or_yaml: str | Path) -> CohortManifest:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 1
-        raise MiracleError(
-            f"{path.name}, line {line}: not valid YAML ({getattr(error, 'problem', error)})."
-        ) from error
+        problem = getattr(error, "problem", None) or getattr(error, "reason", "cannot be read")
+        raise MiracleError(f"{path.name}, line {line}: not valid YAML ({problem}).") from error
     try:
         manifest = CohortManifest.model_validate(content)
     except ValidationError as error:

@@ -87,11 +87,14 @@ def read_samples(path: str | Path) -> pd.DataFrame:
         samples = _indexed(_parquet_frame(path))
     else:
         with open_text(path) as stream:
-            delimiter = max("\t,;", key=stream.peek(1 << 16).split(b"\n", 1)[0].decode().count)
+            line = stream.peek(1 << 16).split(b"\n", 1)[0].decode("utf-8", "replace")
+            delimiter = max("\t,;", key=line.count)
             try:
                 samples = pd.read_csv(stream, sep=delimiter, dtype=str, index_col=0)
             except (ValueError, pd.errors.ParserError) as error:
-                raise MiracleError(f"{path.name}: not a table of samples ({error}).") from error
+                raise MiracleError(
+                    f"{path.name}: not a table of samples ({_flat(error)})."
+                ) from error
     samples = samples.astype(object).where(samples.notna(), np.nan)
     samples = samples.map(
         lambda value: value if isinstance(value, float) and np.isnan(value) else str(value).strip()
@@ -192,7 +195,7 @@ def _parquet_frame(path: Path) -> pd.DataFrame:
     try:
         return parquet.read_table(path).to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
-        raise MiracleError(f"{path.name}: damaged or no parquet file ({error}).") from error
+        raise MiracleError(f"{path.name}: damaged or no parquet file ({_flat(error)}).") from error
 
 
 def _indexed(frame: pd.DataFrame) -> pd.DataFrame:
@@ -207,7 +210,7 @@ def _read_h5ad(path: Path) -> anndata.AnnData:
     try:
         return anndata.read_h5ad(path)
     except Exception as error:  # h5py and anndata raise many kinds
-        raise MiracleError(f"{path.name}: damaged or no h5ad file ({error}).") from error
+        raise MiracleError(f"{path.name}: damaged or no h5ad file ({_flat(error)}).") from error
 
 
 def _oriented(values: np.ndarray, rows: pd.Index, columns: pd.Index, path: Path) -> SiteTable:
@@ -220,6 +223,11 @@ def _oriented(values: np.ndarray, rows: pd.Index, columns: pd.Index, path: Path)
         _log.info("%s: sites x samples", path.name)
         return SiteTable(np.ascontiguousarray(values.T, dtype=np.float32), columns, rows)
     raise _no_probes(list(rows[:50]), list(columns[:50]), path)
+
+
+def _flat(error: Exception) -> str:
+    """The message of another library on one line."""
+    return " ".join(str(error).split())
 
 
 def _no_probes(rows: list[str], columns: list[str], path: Path) -> MiracleError:
