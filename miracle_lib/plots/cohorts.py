@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import cycle, islice
 
 import numpy as np
@@ -16,7 +15,6 @@ from matplotlib.ticker import PercentFormatter
 from scipy.ndimage import gaussian_filter1d
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing import beta_to_m
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; line styles when they run out.
 _COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"]
@@ -71,15 +69,14 @@ def beta_densities(
     return figure
 
 
-def cohort_pca(X: pd.DataFrame, standardized: pd.DataFrame, obs: pd.DataFrame) -> Figure:
+def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> Figure:
     """Draw the samples on their first two principal components, before and after.
 
     Parameters
     ----------
-    X : DataFrame of shape (n_samples, n_sites)
-        Beta values, drawn as M-values; a missing one counts as the site's mean.
-    standardized : DataFrame of shape (n_samples, n_sites)
-        Values after `CohortStandardizer`.
+    before, after : DataFrame of shape (n_samples, n_sites)
+        Values before (M-values) and after standardisation within cohorts; missing values count as
+        the site's mean.
     obs : DataFrame
         Columns cohort and label (1 case, 0 control, NaN neither).
 
@@ -91,18 +88,18 @@ def cohort_pca(X: pd.DataFrame, standardized: pd.DataFrame, obs: pd.DataFrame) -
     Examples
     --------
     >>> from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
-    >>> from miracle_lib.preprocessing import CohortStandardizer
+    >>> from miracle_lib.preprocessing import CohortStandardizer, beta_to_m
     >>> X, Y, obs = merge_cohorts(list(simulate_cohorts({"RA": 20, "MS": 20}).cohorts.values()))
     >>> after = CohortStandardizer().fit_transform(X, cohort=obs["cohort"])
-    >>> len(cohort_pca(X, after, obs).axes)
+    >>> len(cohort_pca(beta_to_m(X), after, obs).axes)
     4
     """
     figure = Figure(figsize=(9, 7), layout="constrained")
     axes = figure.subplots(2, 2)
     styles = _cohort_styles(obs["cohort"])
     panels = {
-        "before: M-values": _principal_components(X, beta_to_m),
-        "after: standardised within cohorts": _principal_components(standardized),
+        "before: M-values": _principal_components(before),
+        "after: standardised within cohorts": _principal_components(after),
     }
     for column, (title, (scores, share)) in enumerate(panels.items()):
         rng = np.random.default_rng(0)
@@ -371,13 +368,11 @@ def _densities(
         axis.plot(middle, gaussian_filter1d(density, 1), color=colour, linestyle=line)
 
 
-def _principal_components(
-    values: pd.DataFrame, convert: Callable[[pd.DataFrame], pd.DataFrame] = pd.DataFrame
-) -> tuple[np.ndarray, np.ndarray]:
+def _principal_components(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return scores on two components and their shares of the variance."""
     products = np.zeros((len(values), len(values)))
     for start in range(0, values.shape[1], _BLOCK):
-        block = convert(values.iloc[:, start : start + _BLOCK])
+        block = values.iloc[:, start : start + _BLOCK]
         centred = (block - block.mean()).fillna(0).to_numpy(np.float32)
         products += centred @ centred.T
     variances, vectors = np.linalg.eigh(products)

@@ -11,7 +11,7 @@ from miracle_lib.cohorts.merge import merge_cohorts
 from miracle_lib.cohorts.simulation import simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.plots import cohorts as plots
-from miracle_lib.preprocessing import CohortStandardizer, quality_control
+from miracle_lib.preprocessing import CohortStandardizer, beta_to_m, quality_control
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_densities(merged, standardized):
 
 def test_pca_separates_cohorts_before_and_not_after(merged, standardized):
     X, obs = merged
-    figure = drawn(plots.cohort_pca(X, standardized, obs))
+    figure = drawn(plots.cohort_pca(beta_to_m(X), standardized, obs))
     gaps = []
     for axis in figure.axes[:2]:
         points = axis.collections[0]
