@@ -30,7 +30,7 @@ except ImportError:
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "na", "null", "NULL", "Null", "None", "#N/A", "."]
 _LARGEST_ARRAY = 1_000_000  # sites: more than any methylation array has (EPICv2: 937,690)
-_BLOCK = 1 << 21  # bytes
+_BLOCK = 1 << 20  # bytes
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
 
 

@@ -157,6 +157,8 @@ def _read_values(
             continue
         table = _read_file(file, path, samples, wanted, manifest.detection_p)
         source = path.name
+        if not len(table.samples):  # a platform none of whose samples is used
+            continue
         if not len(table.sites):
             raise MiracleError(
                 f"{source}: the table is empty; the series keeps its values in a supplementary "
@@ -198,6 +200,7 @@ def _read_file(
             )
         return read_supplementary(path, called, detection_p)
     table = read_table(path)
+    refuse_duplicates(table, path.name)
     rows = table.samples.get_indexer(wanted)
     if not (rows >= 0).any():
         raise MiracleError(

@@ -119,6 +119,46 @@ def test_two_platforms_of_one_series(write_series, write_manifest):
         ml.load_cohort(write_manifest(files=files))
 
 
+def test_a_platform_of_which_no_sample_is_kept(write_series, write_manifest):
+    write_series(VALUES, characteristics=[*STATUS, ["cell: B"] * 4])
+    other = "GSE1-GPL21145_series_matrix.txt.gz"
+    write_series(
+        [[0.7]],
+        name=other,
+        samples=["GSM8"],
+        characteristics=[["status: well"], ["cell: T"]],
+        platform="GPL21145",
+    )
+    files = [{"url": "GSE1_series_matrix.txt.gz"}, {"url": other}]
+    adata = ml.load_cohort(write_manifest(files=files, keep={"cell": "B"}))
+    assert adata.shape == (3, 2)
+
+
+def test_a_users_h5ad_holds_values_and_descriptions(write_manifest, tmp_path):
+    obs = pd.DataFrame({"status": ["well", "ill"]}, index=["a", "b"])
+    var = pd.DataFrame(index=["cg1_TC11", "cg1_TC12", "cg2_BC11"])
+    values = np.float32([[0.1, 0.3, 0.5], [0.2, np.nan, 0.6]])
+    anndata.AnnData(values, obs=obs, var=var).write_h5ad(tmp_path / "mine.h5ad")
+    files = [{"url": "mine.h5ad", "layout": layout} for layout in ("samples", "table")]
+    adata = ml.load_cohort(write_manifest(files=files, platform="EPICv2"))
+    assert adata.obs["label"].to_dict() == {"a": 0, "b": 1}
+    assert adata.var_names.tolist() == ["cg1", "cg2"]
+    np.testing.assert_allclose(adata.X, [[0.2, 0.5], [0.2, 0.6]], rtol=1e-6)
+
+
+def test_a_sample_twice_in_a_users_table(write_manifest, tmp_path):
+    pd.DataFrame([[0.1], [0.2]], index=["a", "a"], columns=["cg1"]).to_parquet(
+        tmp_path / "beta.parquet"
+    )
+    (tmp_path / "people.csv").write_text("id,status\na,ill\nb,well\n")
+    files = [
+        {"url": "people.csv", "layout": "samples"},
+        {"url": "beta.parquet", "layout": "table"},
+    ]
+    with pytest.raises(MiracleError, match=r"beta.parquet: sample 'a' occurs more than once"):
+        ml.load_cohort(write_manifest(files=files))
+
+
 def test_a_users_table_with_a_table_of_samples(write_manifest, tmp_path):
     frame = pd.DataFrame(
         [[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]], index=["c", "a", "b"], columns=["cg1", "cg2"]
