@@ -266,6 +266,8 @@ class PerTaskBaseline(ClassifierMixin, BaseEstimator):
             if needs_curve:
                 seen = ~np.isnan(values[best])
                 curve = LogisticRegression(C=1e3).fit(values[best, seen, None], y[seen])
+                # A falling curve would turn the ranking of a learner without signal around.
+                curve.coef_ = np.maximum(curve.coef_, 1e-3)
         prepared = _Prepared(recipe, X, y, cohort)
         learner = recipe.learner(**chosen).fit(prepared.values, y)
         return _TaskModel(prepared, learner, curve, chosen)

@@ -75,12 +75,8 @@ def hidden_cell(
         planted = data.X.columns.isin(truth.loc[truth["task"] == task, "site"])
         row = {"task": task, "auroc": score}
         for part, where in (("found_inside", inside), ("found_outside", ~inside)):
-            found = planted[where]
-            # Ranked against every site that is not planted, wherever it lies.
-            ranked = (planted & where) | ~planted
-            row[part] = np.nan
-            if found.any():
-                row[part] = _rank_auroc(planted[ranked], weight.to_numpy()[ranked])
+            both = 0 < planted[where].sum() < where.sum()
+            row[part] = _rank_auroc(planted[where], weight.to_numpy()[where]) if both else np.nan
         rows.append(row)
     return {"scores": pd.DataFrame(rows)}
 
@@ -110,8 +106,8 @@ def hidden_patterns(
     DataFrame
         One row per outside (share planted outside the pathways), model and replicate, means over
         the tasks: auroc on held-out samples; found_inside and found_outside, the probability that
-        a planted site in (or out of) a pathway is attributed more than a site that is not planted
-        (0.5 is chance, NaN where nothing is planted).
+        a planted site in (or out of) a pathway is attributed more than a site of the same kind
+        that is not planted (0.5 is chance, NaN where nothing is planted).
     """
     size = HIDDEN[scale]
     fixed = {name: size[name] for name in ("n", "n_test", "n_sites", "model")}
