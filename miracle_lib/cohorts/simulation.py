@@ -279,8 +279,7 @@ def _use_annotation(
         genic = pd.Index(site_gene["site"].unique())
         keep = min(len(genic), round(_GENIC * n_sites))
         genic = genic[np.sort(rng.permutation(len(genic))[:keep])]
-        bare = known.difference(genic, sort=False)[: n_sites - keep]
-        bare = bare[~bare.isin(site_gene["site"])]
+        bare = known[~known.isin(site_gene["site"])][: n_sites - keep]
         sites = genic.append(bare)
         extra = _site_names(rng, 2 * (n_sites - len(sites))).difference(known, sort=False)
         sites = sites.append(extra[: n_sites - len(sites)])

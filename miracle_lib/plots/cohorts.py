@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.ndimage import gaussian_filter1d
 
 from miracle_lib.errors import MiracleError
@@ -134,6 +134,8 @@ def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> 
 def missingness(X: pd.DataFrame, cohort: pd.Series) -> Figure:
     """Draw how much is missing, per sample and per site of each cohort.
 
+    Sites that a cohort lacks altogether, as another array's, are not counted as missing in it.
+
     Parameters
     ----------
     X : DataFrame of shape (n_samples, n_sites)
@@ -157,23 +159,25 @@ def missingness(X: pd.DataFrame, cohort: pd.Series) -> Figure:
     styles = _cohort_styles(cohort)
     rng = np.random.default_rng(0)
     absent = X.isna().to_numpy()
+    ticks = []
     for row, (name, (colour, line)) in enumerate(styles.items()):
         part = absent[(cohort == name).to_numpy()]
-        share = part.mean(axis=1)
+        per_site = part.mean(axis=0)
+        measured = per_site < 1
+        ticks.append(f"{name}\n{measured.sum():,} sites")
+        share = part[:, measured].mean(axis=1)
         jitter = row + rng.uniform(-0.3, 0.3, len(share))
         samples.scatter(share, jitter, color=colour, s=8, alpha=0.7, linewidths=0)
-        ranked = np.sort(part.mean(axis=0))[::-1]
+        ranked = np.sort(per_site[measured])[::-1]
         rank = np.arange(1, len(ranked) + 1) / len(ranked)
         sites.plot(rank, ranked, color=colour, linestyle=line, drawstyle="steps-post")
-    samples.set(
-        xlabel="sites missing in a sample", yticks=range(len(styles)), yticklabels=list(styles)
-    )
+    samples.set(xlabel="sites missing in a sample", yticks=range(len(styles)), yticklabels=ticks)
     samples.invert_yaxis()
     sites.set(xlabel="sites, most often missing first", ylabel="samples in which it is missing")
     for axis in (samples.xaxis, sites.xaxis, sites.yaxis):
         axis.set_major_formatter(PercentFormatter(1, decimals=None))
-    samples.set_xlim(left=0)
-    sites.set_ylim(bottom=0)
+    samples.set_xlim(0, max(samples.get_xlim()[1], 0.01))
+    sites.set_ylim(0, max(sites.get_ylim()[1], 0.01))
     _cohort_legend(figure, cohort)
     return figure
 
@@ -235,7 +239,7 @@ def cell_fractions(obs: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
-        One panel per cell type.
+        One panel per cell type; cohorts without fractions are left out.
 
     Raises
     ------
@@ -251,7 +255,7 @@ def cell_fractions(obs: pd.DataFrame) -> Figure:
     cells = [name for name in obs if name.startswith("cell_") and obs[name].notna().any()]
     if not cells:
         raise MiracleError("No column cell_<type> holds the fractions of a cell type.")
-    labelled = obs[obs["label"].notna()]
+    labelled = obs[obs["label"].notna() & obs[cells].notna().any(axis=1)]
     cohorts = pd.unique(labelled["cohort"])
     columns = min(3, len(cells))
     rows = -(-len(cells) // columns)
@@ -261,7 +265,8 @@ def cell_fractions(obs: pd.DataFrame) -> Figure:
     for axis, cell in zip(axes.flat, cells, strict=False):
         _grouped_boxes(axis, labelled, cell, cohorts, "horizontal")
         axis.set_title(cell.removeprefix("cell_"))
-        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
     for axis in axes.flat[len(cells) :]:
         axis.remove()
     for axis in axes[:, 0]:

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from miracle_lib.cohorts.merge import merge_cohorts
 from miracle_lib.cohorts.simulation import simulate_cohorts
@@ -84,6 +86,30 @@ def test_order_of_sites_does_not_matter(pair):
     X, _, _ = merge_cohorts(pair)
     Z, _, _ = merge_cohorts(flipped)
     pd.testing.assert_frame_equal(X, Z[X.columns])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lists=st.lists(
+        st.lists(st.integers(0, 9), min_size=1, max_size=8, unique=True), min_size=1, max_size=4
+    ),
+    sites=st.sampled_from(["intersection", "union"]),
+)
+def test_every_value_is_where_it_belongs(lists, sites):
+    parts = [cohort(f"c{i}", [f"cg{s}" for s in own]) for i, own in enumerate(lists)]
+    shared = set(lists[0]).intersection(*lists) if sites == "intersection" else set().union(*lists)
+    running = set(lists[0])
+    for own in lists[1:]:
+        if not running & set(own):
+            with pytest.raises(MiracleError, match="shares no site"):
+                merge_cohorts(parts, sites)
+            return
+        running = running & set(own) if sites == "intersection" else running | set(own)
+    X, _, _ = merge_cohorts(parts, sites)
+    assert sorted(X.columns) == sorted(f"cg{s}" for s in shared)
+    for part in parts:
+        expected = part.to_df().reindex(columns=X.columns)
+        assert np.array_equal(X.loc[part.obs_names], expected, equal_nan=True)
 
 
 @pytest.mark.parametrize(

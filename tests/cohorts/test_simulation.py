@@ -259,6 +259,7 @@ def test_fits_an_annotation_to_a_number_of_sites(annotation, n_sites):
     assert cohort.var_names.is_unique
     genic = (cohort.var["genes"] != "").sum()
     assert genic == min(900, round(0.75 * n_sites))
+    assert cohort.var_names.isin(annotation[0]["site"]).sum() == genic + min(100, n_sites - genic)
 
 
 @pytest.mark.parametrize(

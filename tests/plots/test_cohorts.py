@@ -76,10 +76,21 @@ def test_missingness(merged):
     X, obs = merged
     figure = drawn(plots.missingness(X, obs["cohort"]))
     samples, sites = figure.axes
-    shown = np.concatenate([c.get_offsets()[:, 0] for c in samples.collections])
-    np.testing.assert_allclose(shown, X.isna().mean(axis=1))
-    first = X[obs["cohort"] == "Simulated RA"].isna().mean().sort_values(ascending=False)
-    np.testing.assert_allclose(sites.lines[0].get_ydata(), first)
+    first = X[obs["cohort"] == "Simulated RA"].dropna(axis=1, how="all")
+    shown = samples.collections[0].get_offsets()[:, 0]
+    np.testing.assert_allclose(shown, first.isna().mean(axis=1))
+    ranked = first.isna().mean().sort_values(ascending=False)
+    np.testing.assert_allclose(sites.lines[0].get_ydata(), ranked)
+
+
+def test_sites_of_another_array_are_not_missing(merged):
+    X, obs = merged
+    X = X.copy()
+    X.iloc[:30, 100:] = np.nan  # what a union of sites makes of a cohort with fewer
+    samples, _ = drawn(plots.missingness(X, obs["cohort"])).axes
+    assert samples.collections[0].get_offsets()[:, 0].max() < 0.2
+    n = X.iloc[:30].notna().any().sum()
+    assert samples.get_yticklabels()[0].get_text() == f"Simulated RA\n{n} sites"
 
 
 def test_ages_and_sexes(merged):
@@ -103,6 +114,10 @@ def test_cell_fractions(merged):
     assert [axis.get_title() for axis in figure.axes] == [
         c.removeprefix("cell_") for c in obs.filter(like="cell_")
     ]
+    partly = obs.copy()
+    partly.loc[partly["cohort"] == "Simulated RA", obs.filter(like="cell_").columns] = np.nan
+    ticks = drawn(plots.cell_fractions(partly)).axes[0].get_yticklabels()
+    assert [tick.get_text() for tick in ticks] == ["Simulated MS"]
     with pytest.raises(MiracleError, match="No column cell_"):
         plots.cell_fractions(obs[["cohort", "label"]])
 
