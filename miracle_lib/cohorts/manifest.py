@@ -270,12 +270,12 @@ def list_cohorts() -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Indexed by name; columns ``task``, ``tissue``, ``platform``, ``cases``, ``controls``,
-        ``citation``.
+        One row per cohort: ``name``, ``task``, ``tissue``, ``platform``, ``cases``, ``controls``
+        (NA where not known), ``citation``.
 
     Examples
     --------
-    >>> list_cohorts().loc["GSE42861", "tissue"]
+    >>> list_cohorts().set_index("name").loc["GSE42861", "tissue"]
     'peripheral blood leukocytes'
     """
     rows = []
@@ -292,8 +292,7 @@ def list_cohorts() -> pd.DataFrame:
                 "citation": manifest.citation,
             }
         )
-    table = pd.DataFrame(rows).set_index("name")
-    return table.astype({"cases": "Int64", "controls": "Int64"})
+    return pd.DataFrame(rows).astype({"cases": "Int64", "controls": "Int64"})
 
 
 def _names() -> list[str]:

@@ -34,7 +34,7 @@ terms: none
 
 
 def test_the_papers_six_cohorts_and_alternatives_are_there():
-    table = list_cohorts()
+    table = list_cohorts().set_index("name")
     assert {name: table.loc[name, "task"] for name in PAPER} == PAPER
     assert len(table) >= 12
     assert table.loc["GSE106648", ["cases", "controls"]].tolist() == [140, 139]
