@@ -58,7 +58,8 @@ def fetch(
     from miracle_lib.cohorts import fetch_cohorts, list_cohorts
 
     if list_:
-        typer.echo(list_cohorts().to_string(index=False))
+        table = list_cohorts().drop(columns=["citation", "terms"], errors="ignore")
+        typer.echo(table.to_string(index=False))
     elif names:
         fetch_cohorts(names, mirror=mirror)
     else:

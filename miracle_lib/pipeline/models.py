@@ -3,14 +3,24 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
 from miracle_lib.estimator import MiracleClassifier
-from miracle_lib.evaluation import PerTaskBaseline, cross_validate, scores_of
-from miracle_lib.evaluation.ablations import Ablations, load_ablations, run_ablations
+from miracle_lib.evaluation import (
+    Ablations,
+    PerTaskBaseline,
+    cross_validate,
+    failure_signs,
+    load_ablations,
+    make_folds,
+    run_ablations,
+    scores_of,
+)
+from miracle_lib.evaluation.first_experiments import reconstruction_curve, two_cohorts
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline.data import covariate_table, graph, tables
 from miracle_lib.pipeline.run import Run, step
@@ -52,6 +62,43 @@ def scores(run: Run, folder: Path) -> None:
             predictions = cross_validated(run, selected(run, method)).attrs["predictions"]
             with atomic_path(target) as temporary:
                 predictions.to_csv(temporary)
+
+
+@step(uses=(*FITTING, "n_folds"), after=("hierarchy",))
+def experiments(run: Run, folder: Path) -> None:
+    """The first experiments: the autoencoder alone, one task, two tasks apart and together."""
+    X, Y, obs = tables(run)
+    known = {"groups": obs["subject"], "cohort": obs["cohort"], "covariates": covariate_table(obs)}
+    seed, n_folds = run.parameters.seed, run.parameters.n_folds
+    curve = reconstruction_curve(classifier(run), X, Y, random_state=seed, **known)
+    curve.to_csv(folder / "reconstruction.csv")
+    scores = two_cohorts(classifier(run), X, Y, n_splits=n_folds, random_state=seed, **known)
+    for name, table in scores.items():
+        table.attrs["predictions"].to_csv(folder / f"{name}.csv")
+
+
+@step(uses=(*FITTING, "n_folds", "grid"), after=("hierarchy", "scores", "ablations"))
+def signs(run: Run, folder: Path) -> None:
+    """Look for the usual ways to fail, in a model that has not seen one of the folds."""
+    X, Y, obs = tables(run)
+    folds = make_folds(Y, obs["subject"], run.parameters.n_folds, 1, run.parameters.seed)
+    fold = next(iter(folds))
+    held = classifier(run).fit(
+        X.iloc[fold.train], Y.iloc[fold.train], obs["cohort"].iloc[fold.train]
+    )
+    test = obs.iloc[fold.test]
+    scored = score_tables(run)
+    pathways = ablation_results(run).pathways.query("level == 'miracle'")
+    table = failure_signs(
+        held,
+        X.iloc[fold.test],
+        test["cohort"],
+        test["subject"],
+        scored["MIRACLE"],
+        scored["covariates only"],
+        pathways,
+    )
+    table.to_csv(folder / "signs.csv")
 
 
 @step(uses=("seed", "grid"), after=("hierarchy",))
@@ -121,7 +168,11 @@ def _run_ablations(run: Run, folder: Path) -> Ablations:
         groups=obs["subject"],
         cohort=obs["cohort"],
         covariates=covariate_table(obs),
-        n_jobs=-1,
-        scheduler=os.environ.get("MIRACLE_SCHEDULER"),
-        random_state=run.parameters.seed,
+        **workers(run),
     )
+
+
+def workers(run: Run) -> dict[str, Any]:
+    """Where a grid of cells runs: all cores of this machine, or a Dask cluster."""
+    scheduler = os.environ.get("MIRACLE_SCHEDULER")
+    return {"n_jobs": -1, "scheduler": scheduler, "random_state": run.parameters.seed}

@@ -21,10 +21,10 @@ NOTEBOOKS = ROOT / "notebooks"
 STEPS_OF = {
     "01_preprocessing": ("samples",),
     "02_mask_construction": ("hierarchy",),
-    "03_three_stage_training": ("model", "scores"),
-    "04_ablations": ("ablations",),
+    "03_three_stage_training": ("model", "experiments", "scores"),
+    "04_ablations": ("ablations", "signs"),
     "05_enrichment_validation": ("interpretation",),
-    "06_open_questions": ("open_questions",),
+    "06_open_questions": ("open_questions", "ablations"),
 }
 
 
