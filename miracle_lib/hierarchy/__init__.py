@@ -10,7 +10,6 @@ from miracle_lib.hierarchy.graph import Hierarchy
 from miracle_lib.hierarchy.ontology import PathwayTree, read_go, read_reactome
 from miracle_lib.hierarchy.sources import (
     AnnotationSource,
-    annotation_file,
     annotation_files,
     list_annotation_sources,
     load_annotation_source,
@@ -23,7 +22,6 @@ __all__ = [
     "Hierarchy",
     "PathwayTree",
     "SymbolTable",
-    "annotation_file",
     "annotation_files",
     "list_annotation_sources",
     "load_annotation_source",

@@ -83,7 +83,11 @@ def read_gmt_lines(path: str | Path) -> list[tuple[str, str, list[str]]]:
                 f"{path.name}, line {number}: expected a set's name, a description and genes "
                 f"separated by tabs, found {line[:60]!r}"
             )
-        genes = list(dict.fromkeys(_WEIGHT.sub("", gene) for gene in rest[1:] if gene))
+        genes = list(
+            dict.fromkeys(
+                _WEIGHT.sub("", gene) if "," in gene else gene for gene in rest[1:] if gene
+            )
+        )
         if not genes:
             raise MiracleError(f"{path.name}, line {number}: the set {name!r} has no genes")
         if name in first_line:

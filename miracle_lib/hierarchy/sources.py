@@ -139,21 +139,6 @@ def annotation_files(
     )
 
 
-def annotation_file(name: str | Path, mirror: str | Path | None = None) -> Path:
-    """Fetch the first file of a source (most have only one).
-
-    Parameters
-    ----------
-    name, mirror
-        As in `annotation_files`.
-
-    Returns
-    -------
-    Path
-    """
-    return annotation_files(name, mirror)[0]
-
-
 def load_annotation_source(
     name: str | Path,
     mirror: str | Path | None = None,

@@ -3,7 +3,6 @@ import pytest
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import (
-    annotation_file,
     annotation_files,
     list_annotation_sources,
     load_annotation_source,
@@ -49,10 +48,10 @@ def test_files_are_found_in_a_mirror_by_name(tmp_path, monkeypatch):
     (tmp_path / "KEGG_2016.gmt").write_text("Set\t\tTP53\n")
     assert annotation_files("kegg", tmp_path) == [tmp_path / "KEGG_2016.gmt"]
     monkeypatch.setenv("MIRACLE_MIRROR", str(tmp_path))
-    assert annotation_file("kegg") == tmp_path / "KEGG_2016.gmt"
+    assert annotation_files("kegg") == [tmp_path / "KEGG_2016.gmt"]
     assert load_annotation_source("kegg") == {"Set": ["TP53"]}
     with pytest.raises(MiracleError, match=r"h\.all.*\(hallmark\) is not in the mirror"):
-        annotation_file("hallmark")
+        annotation_files("hallmark")
 
 
 def test_a_users_own_file_is_read_as_what_it_is(tmp_path):
