@@ -272,6 +272,8 @@ def test_fits_an_annotation_to_a_number_of_sites(annotation, n_sites):
         ({"effect": float("nan")}, "effect is nan"),
         ({"n_sites": 5}, "n_sites is 5"),
         ({"n_planted": 40}, "lower n_planted"),
+        ({"annotation": (None, {}), "n_genes": 50}, "cannot be given with an annotation"),
+        ({"n_sites": 300, "n_pathways": 0}, "n_pathways is 0"),
         ({"annotation": (pd.DataFrame({"cpg": []}), {})}, "no column 'site'; found cpg"),
     ],
 )
