@@ -56,10 +56,10 @@ class Marker(_Strict):
 
 
 class Panel(_Strict):
-    """Markers that belong together: of a disease, or of something to control for."""
+    """Markers that belong together: of a disease (its names), or of something to control for."""
 
     name: str
-    task: str | None
+    tasks: tuple[str, ...]
     kind: Literal["disease", "control", "other tissue"]
     tissue: str
     note: str = ""
@@ -144,7 +144,7 @@ def composition_panel(reference: pd.DataFrame, n_sites: int = 50) -> Panel:
         for site in spread.index
     ]
     return Panel(
-        name="Cell composition", task=None, kind="control", tissue="whole blood", markers=markers
+        name="Cell composition", tasks=(), kind="control", tissue="whole blood", markers=markers
     )
 
 
@@ -202,7 +202,7 @@ def marker_audit(
     gene_sites = {} if site_gene is None else site_gene.groupby("gene")["site"].agg(set).to_dict()
     rows = []
     for panel in panels:
-        if task is not None and panel.task not in (None, task):
+        if task is not None and panel.tasks and task not in panel.tasks:
             continue
         for marker in panel.markers:
             options = _sites_of(marker, gene_sites)
@@ -212,7 +212,7 @@ def marker_audit(
             rows.append(
                 {
                     "panel": panel.name,
-                    "task": panel.task,
+                    "task": ", ".join(panel.tasks[:1]),
                     "kind": panel.kind,
                     "tissue": panel.tissue,
                     "gene": marker.gene,

@@ -92,6 +92,9 @@ def prerank(
     doi:10.1101/060012.
     """
     eligible = _eligible(scores.index, gene_sets, min_genes, max_genes)
+    # Genes that share their best site tie; an order by name keeps the result reproducible.
+    scores = scores.sort_index().sort_values(ascending=False, kind="stable")
+    scores = scores - 1e-9 * np.arange(len(scores))
     found = gseapy.prerank(
         rnk=scores,
         gene_sets=eligible,

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.interpretation.enrichment import overrepresentation
@@ -20,7 +21,7 @@ def library_agreement(
     libraries: Mapping[str, GeneSets],
     *,
     permuted: Sequence[pd.DataFrame] = (),
-    n_shuffles: int = 1000,
+    n_shuffles: int = 300,
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Compare the network's evidence with over-representation in other libraries.
@@ -42,7 +43,7 @@ def library_agreement(
         Libraries to compare with; one that has the mask's own sets is found to be circular.
     permuted : sequence of DataFrame, optional
         Explanations of networks trained with permuted masks: what agreement is without biology.
-    n_shuffles : int, default 1000
+    n_shuffles : int, default 300
         Shuffles of z over the mask's pathways.
     random_state : int, default 0
         Seed.
@@ -110,5 +111,8 @@ def _agreement(shared: np.ndarray, z: np.ndarray, enriched: np.ndarray) -> np.nd
     weight = shared.sum(axis=1, keepdims=True)
     kept = weight[:, 0] > 0
     projected = shared[kept] @ z / weight[kept]
-    ranks = pd.DataFrame(projected).rank().to_numpy()
-    return np.array([np.corrcoef(column, enriched[kept])[0, 1] for column in ranks.T])
+    ranks = rankdata(projected, axis=0)
+    ranks -= ranks.mean(axis=0)
+    other = enriched[kept] - enriched[kept].mean()
+    length = np.sqrt((ranks**2).sum(axis=0) * (other @ other))
+    return other @ ranks / np.where(length > 0, length, np.inf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def pathway_ranking(
     Figure
     """
     shown = explanation.sort_values("rank").head(top).iloc[::-1]
-    figure = Figure(figsize=(10, 1.4 + 0.27 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(10.5, 1.6 + 0.3 * len(shown)), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     y = np.arange(len(shown))
     left.axvspan(-1.96, 1.96, color=_BAND, zorder=0)
@@ -53,36 +54,32 @@ def pathway_ranking(
         left.plot([0, row["z"]], [place, place], color=colour, lw=1.2)
         face = colour if named else "white"
         left.plot(row["z"], place, "o", color=colour, mfc=face, ms=7)
-    left.set_yticks(y, [_short(name, 42) for name in shown.index], fontsize=8)
+    left.set_yticks(y, [fill(_short(name, 80), 48) for name in shown.index], fontsize=7)
     left.set(xlabel="evidence (SDs of shuffled labels)", ylim=(-0.7, len(shown) - 0.3))
     left.set_title(f"{task}: top pathways".lstrip(": "), fontsize=10)
-    left.legend(
-        handles=[
-            Line2D([], [], color=_HYPER, marker="o", ls="", label="more methylation in cases"),
-            Line2D([], [], color=_HYPO, marker="o", ls="", label="less methylation in cases"),
-            Line2D(
-                [], [], color="k", marker="o", mfc="w", ls="", label=f"not named (q > {q_value:g})"
-            ),
-            Line2D([], [], color=_BAND, lw=7, label="95% of shuffled labels"),
-        ],
-        fontsize=7,
-        loc="lower right",
-    )
+    handles = [
+        Line2D([], [], color=_HYPER, marker="o", ls="", label="more methylation in cases"),
+        Line2D([], [], color=_HYPO, marker="o", ls="", label="less methylation in cases"),
+        Line2D([], [], color="k", marker="o", mfc="w", ls="", label=f"open: q > {q_value:g}"),
+        Line2D([], [], color=_BAND, lw=7, label="95% of shuffled labels"),
+    ]
+    figure.legend(handles=handles, fontsize=7, loc="outside lower left", ncols=4)
     named = explanation["q_value"] <= q_value
-    for chosen, label in ((~named, "not named"), (named, f"named (q ≤ {q_value:g})")):
+    for chosen, face, colour, label in (
+        (~named, "white", _PLAIN, "not named"),
+        (named, _NAMED, _NAMED, f"named (q ≤ {q_value:g})"),
+    ):
         part = explanation[chosen]
-        colour = _NAMED if label.startswith("named") else _PLAIN
         right.scatter(
-            part["degree"], part["attribution"], s=22, facecolor=colour if colour == _NAMED else "w",
-            edgecolor=colour, label=f"{label}: {len(part)}", zorder=2 + chosen.mean(),
+            part["degree"], part["attribution"], s=22, facecolor=face, edgecolor=colour,
+            label=f"{label}: {len(part)}",
         )  # fmt: skip
     rho = explanation["attribution"].corr(explanation["degree"], method="spearman")
     right.axhline(0, color=_BAND, lw=1, zorder=0)
-    right.set(
-        xscale="log", xlabel="genes in the pathway", ylabel="attribution (logit, cases - controls)"
-    )
+    right.set(xscale="log", xlabel="genes in the pathway")
+    right.set_ylabel("attribution (logit, cases - controls)")
     right.set_title(
-        f"all {len(explanation)} pathways; attribution ~ genes: ρ = {rho:.2f}", fontsize=10
+        f"all {len(explanation)} pathways\nattribution ~ genes: ρ = {rho:.2f}", fontsize=9
     )
     right.legend(fontsize=7)
     right.set_xticks(*_degree_ticks(explanation["degree"]))
