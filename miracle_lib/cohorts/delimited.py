@@ -2,6 +2,7 @@
 
 import io
 import os
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from gzip import BadGzipFile
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,8 +31,8 @@ except ImportError:
     from zlib import error as InflateError
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "na", "null", "NULL", "Null", "None", "#N/A", "."]
-_LARGEST_ARRAY = 1_000_000  # sites: more than any methylation array has (EPICv2: 937,690)
 _BLOCK = 1 << 20  # bytes
+_GZIP = b"\x1f\x8b"
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
 
 
@@ -85,7 +87,7 @@ def open_text(path: Path) -> Iterator[io.BufferedReader]:
         magic = raw.read(2)
         raw.seek(0)
         counted = io.BufferedReader(_Counted(raw, bar), _BLOCK)
-        packed = magic == b"\x1f\x8b"
+        packed = magic == _GZIP
         stream = io.BufferedReader(GzipFile(fileobj=counted), _BLOCK) if packed else counted
         try:
             if stream.peek(100).lstrip().lower().startswith(_WEB_PAGE):
@@ -144,14 +146,16 @@ def read_rows(
     SiteTable
         Samples in the order of ``layout.columns``.
     """
-    builder = _Builder(len(layout.columns), n_sites or _LARGEST_ARRAY)
+    blocks = _whole_lines(stream)
+    first = next(blocks, b"")
+    builder = _Builder(len(layout.columns), n_sites or _estimate_rows(layout.path, first))
     parse = partial(_parse, layout)
     workers = min(3, os.cpu_count() or 1)
     line, closed = first_line, end is None
     # Inflating and parsing run side by side; a few blocks wait in between.
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque = deque()
-        for block in _whole_lines(stream):
+        for block in chain([first], blocks):
             if end is not None and (at := _line_start(block, end)) >= 0:
                 block, closed = block[:at], True
             waiting.append(pool.submit(parse, block, line))
@@ -182,6 +186,15 @@ def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
         rest.append(block[cut:])
     if last := b"".join(rest):
         yield last + b"\n"
+
+
+def _estimate_rows(path: Path, block: bytes) -> int:
+    """About how many rows a file has, a little more rather than less, from its first block."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        packed = file.read(2) == _GZIP
+    length = len(zlib.compress(block)) if packed else len(block)
+    return int(1.15 * size / max(length, 1) * block.count(b"\n")) + 1000
 
 
 def _line_start(block: bytes, text: bytes) -> int:
@@ -279,13 +292,13 @@ class _Builder:
         """Add the values of one block of sites, samples x sites."""
         stop = self._filled + len(names)
         if stop > self._values.shape[1]:
-            self._grow(2 * stop)
+            self._grow(stop + stop // 4)
         self._values[:, self._filled : stop] = values
         self._names.append(names)
         self._filled = stop
 
     def _grow(self, n_sites: int) -> None:
-        """Reserve more room (a file with more rows than it states)."""
+        """Reserve more room (a file with more rows than it states or than estimated)."""
         larger = np.empty((len(self._values), n_sites), dtype=np.float32)
         larger[:, : self._filled] = self._values[:, : self._filled]
         self._values = larger
