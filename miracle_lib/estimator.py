@@ -288,7 +288,8 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         """Set up the training as the parameters say."""
         ceiling = None
         if self.ceiling is not None:
-            ceiling = torch.tensor([self.ceiling[task] for task in self.tasks_]).double()
+            values = [self.ceiling[task] for task in self.tasks_]
+            ceiling = torch.tensor(values, dtype=torch.float64)
         checkpoint = None
         if self.checkpoint_dir is not None:
             checkpoint = Path(self.checkpoint_dir) / f"{self._fingerprint(data)}.pt"

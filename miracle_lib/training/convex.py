@@ -29,6 +29,7 @@ class Features:
     @classmethod
     def of(cls, blocks: dict[str, Tensor]) -> "Features":
         """Measure blocks; features that do not vary are switched off."""
+        blocks = {name: block for name, block in blocks.items() if block.shape[1]}
         mean = {name: block.mean(0) for name, block in blocks.items()}
         unit = {}
         for name, block in blocks.items():

@@ -45,7 +45,7 @@ def label_table(Y: Any, X: pd.DataFrame, both_classes: bool = True) -> pd.DataFr
         bad = column[column.notna() & ~numbers[task].isin([0, 1])]
         if len(bad):
             raise MiracleError(
-                f"task {task!r} has label {bad.iloc[0]!r} for sample {bad.index[0]!r}; "
+                f"task {task!r} has label {bad.iloc[0]} for sample {bad.index[0]!r}; "
                 "expected 0, 1 or NaN"
             )
         cases, controls = ((numbers[task] == value).sum() for value in (1, 0))

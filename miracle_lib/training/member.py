@@ -43,6 +43,24 @@ class Member(nn.Module):
         }
         self.heads = TaskHeads(widths, n_tasks, seed=seed)
 
+    @torch.no_grad()
+    def calibrate(self, x: Tensor, covariates: Tensor) -> None:
+        """Scale the starting weights to training samples: encoder, then decoder.
+
+        Each site's starting reconstruction is multiplied by its least-squares slope on the data,
+        so that training starts from better than the mean of each site.
+        """
+        network, sites = self.network.eval(), self.sites(x)
+        network.calibrate(sites, covariates)
+        expected = network(sites, covariates, sample=False).reconstruction
+        centred = expected - expected.mean(0)
+        slope = (centred * sites).mean(0) / centred.square().mean(0).clamp_min(1e-6)
+        network.gene_to_site.weight.mul_(slope[network.gene_to_site.pattern.output])
+        network.gene_to_site.bias.copy_(-slope * expected.mean(0))
+        if network.site_logvar is not None:
+            error = sites - slope * centred
+            network.site_logvar.copy_(error.square().mean(0).clamp_min(0.05).log())
+
     def sites(self, x: Tensor) -> Tensor:
         """Return the part of the input that enters the autoencoder, in the layout it works in."""
         return by_feature(x[:, : self.network.n_sites]).t()

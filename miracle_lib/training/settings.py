@@ -48,7 +48,7 @@ class Settings:
         Inner folds; one of them is held out for early stopping.
     """
 
-    autoencoder: StageSettings = StageSettings(20, 1e-3)
+    autoencoder: StageSettings = StageSettings(20, 3e-3)
     heads: StageSettings = StageSettings(5, 1e-3, None, None)
     finetune: StageSettings = StageSettings(10, 1e-4)
     solver: Literal["convex", "adam"] = "convex"

@@ -1,0 +1,208 @@
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+
+from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
+from miracle_lib.errors import MiracleError
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.model import MaskedLinear
+from miracle_lib.preprocessing import CohortStandardizer
+from miracle_lib.training import Checkpoint, Trainer, TrainingData, make_settings
+from miracle_lib.training.stages import GradientStage, task_gradients
+
+TASKS = ["MS", "RA"]
+
+
+def make_trainer(**options):
+    simulated = simulate_cohorts({"MS": 40, "RA": 50}, n_sites=300, random_state=0)
+    X, Y, obs = merge_cohorts(list(simulated.cohorts.values()))
+    hierarchy = Hierarchy.from_tables(simulated.site_gene, simulated.gene_sets).restrict(X.columns)
+    order = hierarchy.sites.append(X.columns[~X.columns.isin(hierarchy.sites)])
+    z = CohortStandardizer().fit_transform(X, cohort=obs["cohort"])[order]
+    data = TrainingData(
+        torch.from_numpy(z.to_numpy()),
+        torch.from_numpy(Y[TASKS].to_numpy(np.float32)),
+        torch.zeros(len(X), 0),
+        np.arange(len(X)),
+    )
+    settings = make_settings("default", (3, 3, 3), None, 32)
+    return Trainer(hierarchy, data, TASKS, settings, **({"progress": False} | options))
+
+
+def weights(trained):
+    return [value for member in trained.members for value in member.state_dict().values()]
+
+
+# Trains once per moment, in a child that is killed right after the state of that epoch is written.
+KILLED = """
+    import os, signal, sys
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    from test_trainer import MOMENTS, make_trainer
+    from miracle_lib.training import Checkpoint
+
+    class Killing(Checkpoint):
+        def save(self, state):
+            super().save(state)
+            last = state["history"][-1]
+            if (last["member"], last["stage"], last["epoch"]) == self.moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    for moment in MOMENTS:
+        if not os.fork():
+            checkpoint = Killing(Path({folder!r}) / f"{{moment[1]}}.pt")
+            checkpoint.moment = moment
+            make_trainer(n_members=2, weighting="famo", checkpoint=checkpoint).fit()
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGKILL
+"""
+MOMENTS = [(0, "autoencoder", 2), (1, "heads", 1), (0, "finetune", 1)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    return make_trainer(n_members=2, weighting="famo").fit()
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory):
+    """Folder with the states that the killed trainings left."""
+    folder = tmp_path_factory.mktemp("states")
+    code = KILLED.format(tests=os.path.dirname(__file__), folder=str(folder))
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return folder
+
+
+@pytest.mark.parametrize("stage", [moment[1] for moment in MOMENTS])
+def test_killed_training_continues_to_the_same_weights(states, uninterrupted, stage):
+    path = states / f"{stage}.pt"
+    assert path.exists()
+    resumed = make_trainer(n_members=2, weighting="famo", checkpoint=Checkpoint(path)).fit()
+    assert resumed.history == uninterrupted.history
+    for ours, theirs in zip(weights(resumed), weights(uninterrupted), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not path.exists()
+
+
+def test_same_seed_same_weights_and_another_seed_other_weights():
+    one, same, other = (make_trainer(seed=seed).fit() for seed in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(same), strict=True))
+    assert not torch.equal(weights(one)[0], weights(other)[0])
+
+
+def test_every_member_starts_from_weights_of_its_own():
+    trainer = make_trainer()
+    first, second = trainer._new_member(0), trainer._new_member(1)
+    drawn = 0
+    for (name, ours), theirs in zip(first.named_parameters(), second.parameters(), strict=True):
+        if name.endswith("weight") and "covariates" not in name:
+            assert (ours != theirs).all(), name
+            drawn += ours.numel()
+    layers = [each for each in first.modules() if isinstance(each, MaskedLinear)]
+    assert drawn == sum(layer.weight.numel() for layer in layers) > 500
+
+
+def test_stages_run_in_order_and_train_what_they_should():
+    trainer = make_trainer()
+    history = trainer.fit().history
+    assert list(dict.fromkeys(row["stage"] for row in history)) == [
+        "autoencoder",
+        "heads",
+        "finetune",
+    ]
+    before = trainer._new_member(0)
+    started = {name: value.clone() for name, value in before.state_dict().items()}
+    heads = trainer._convex_heads(before, 0)
+    heads.run(0)
+    heads.finish()
+    for name, value in before.state_dict().items():
+        assert torch.equal(value, started[name]) != name.startswith("heads"), name
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "pwinval", "mgda", "gradnorm"])
+def test_weights_of_every_epoch_are_recorded(weighting):
+    trained = make_trainer(weighting=weighting).fit()
+    rows = [row for row in trained.history if row["stage"] != "autoencoder"]
+    recorded = np.array([[row[f"weight[{task}]"] for task in TASKS] for row in rows])
+    np.testing.assert_allclose(recorded.mean(1), 1)
+    if weighting != "uniform":
+        assert np.abs(recorded - 1).max() > 0.01
+
+
+def test_joint_training_is_one_stage_of_everything():
+    trained = make_trainer(stages="joint").fit()
+    assert {row["stage"] for row in trained.history} == {"joint"}
+    assert {"reconstruction", "kl", "task", "penalty"} <= set(trained.history[0])
+    losses = [row["validation_task"] for row in trained.history]
+    assert losses[-1] < losses[0]
+
+
+def test_a_single_gradient_epoch_leaves_the_encoder_alone_where_it_is_frozen():
+    trainer = make_trainer()
+    trainer.settings = make_settings("paper", (0, 2, 0), (1e-3, 1e-2, 1e-4), "preset")
+    trained = trainer.fit()
+    fresh = trainer._new_member(0)
+    x, covariates = trainer.data.x, trainer.data.covariates
+    rows = np.flatnonzero(trainer._folds != 0)[:128]
+    fresh.calibrate(x[rows], covariates[rows])
+    for ours, theirs in zip(
+        trained.members[0].network.parameters(), fresh.network.parameters(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    assert trained.members[0].heads.blocks["genes"].output.weight.abs().max() > 0
+
+
+def test_loss_that_is_not_finite_is_named_with_stage_and_epoch():
+    trainer = make_trainer()
+    trainer.settings = make_settings("default", (3, 3, 3), (1e30, 1e-3, 1e-4), 32)
+    with pytest.raises(MiracleError, match=r"loss became .* in stage 'autoencoder', epoch \d"):
+        trainer.fit()
+
+
+def test_unlabelled_samples_have_no_gradient_whatever_their_logit():
+    labels = torch.tensor([[1.0, float("nan")], [0.0, 1.0]])
+    shared = torch.randn(2, 3)
+    logits = torch.tensor([[0.3, 1.0], [-0.2, 2.0]])
+    wild = logits.clone()
+    wild[0, 1] = float("inf")
+    assert torch.equal(task_gradients(logits, labels, shared), task_gradients(wild, labels, shared))
+
+
+def test_task_gradients_equal_autograd():
+    torch.manual_seed(0)
+    labels = torch.tensor([[1.0, float("nan")], [0.0, 1.0], [float("nan"), 0.0], [1.0, 0.0]])
+    shared = torch.randn(4, 3)
+    weight = torch.randn(3, requires_grad=True)
+    logits = (shared @ weight)[:, None].expand(-1, 2)
+    found = task_gradients(logits.detach(), labels, shared)
+    for task in range(2):
+        seen = ~labels[:, task].isnan()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits[seen, task], labels[seen, task]
+        )
+        expected = torch.autograd.grad(loss, weight, retain_graph=True)[0]
+        torch.testing.assert_close(found[task], expected)
+
+
+def test_finetune_improves_what_it_watches_or_keeps_the_start():
+    trainer = make_trainer()
+    trainer.fit()
+    member = trainer._new_member(0)
+    heads = trainer._convex_heads(member, 0)
+    trainer._fold = 0
+    heads.solve_under(np.ones(2))
+    heads.write(without_fold=0)
+    stage = trainer._gradient("finetune", trainer.settings.finetune, member, 0, heads)
+    assert isinstance(stage, GradientStage)
+    start = stage.best_score
+    for epoch in range(3):
+        stage.run(epoch)
+    stage.finish()
+    assert stage.measure(stage.validation)["validation"] == pytest.approx(stage.best_score)
+    assert stage.best_score <= start
