@@ -138,6 +138,13 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
     files = pooch.create(path=cache, base_url="", registry={key: known}, urls={key: url})
     try:
         path = Path(files.fetch(key, downloader=_Resuming()))
+        if known is None:
+            write_json(lock, _read_lock(lock) | {url: sha256(path)})
+    except OSError as error:
+        raise MiracleError(
+            f"{base_name(url)} cannot be written to {cache} ({error.strerror}); MIRACLE_CACHE "
+            "names another folder."
+        ) from error
     except ValueError as error:
         if isinstance(error, MiracleError):
             raise
@@ -145,8 +152,6 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
             f"{base_name(url)} has changed on the server: its SHA-256 is not {known}, which "
             f"{'the manifest gives' if checksum else f'{lock} recorded at the first download'}."
         ) from error
-    if known is None:
-        write_json(lock, _read_lock(lock) | {url: sha256(path)})
     return path
 
 
@@ -180,10 +185,7 @@ class _Resuming:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 _discard(part)
-            raise MiracleError(
-                f"{target.name} cannot be written to {target.parent} ({error.strerror}); "
-                "MIRACLE_CACHE names another folder."
-            ) from error
+            raise
 
     def _complete(self, url: str, part: Path) -> None:
         """Ask for the rest of the file until nothing is missing."""
@@ -215,7 +217,7 @@ def _receive(url: str, part: Path) -> None:
     with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
         if answer.status_code == 416:  # nothing beyond what we have
             return
-        if answer.status_code >= 500:
+        if answer.status_code in (408, 429) or answer.status_code >= 500:
             answer.raise_for_status()
         if not answer.ok:
             raise MiracleError(

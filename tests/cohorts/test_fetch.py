@@ -139,8 +139,9 @@ def test_a_file_that_the_server_does_not_have(server, tmp_path, status):
     assert len(server.requests) == 1
 
 
-def test_a_server_in_trouble_is_asked_again(server, tmp_path):
-    server.status = 503
+@pytest.mark.parametrize("status", [503, 429])
+def test_a_server_in_trouble_is_asked_again(server, tmp_path, status):
+    server.status = status
     with pytest.raises(MiracleError, match="failed 5 times"):
         fetch_file(server.url, cache=tmp_path)
     assert len(server.requests) == fetch._ATTEMPTS
@@ -170,6 +171,12 @@ def test_a_disk_that_fills_up_meanwhile(server, tmp_path, monkeypatch):
     with pytest.raises(MiracleError, match=r"data.bin cannot be written .*No space left"):
         fetch_file(server.url, cache=tmp_path)
     assert files_in(tmp_path) == []
+
+
+def test_a_cache_that_cannot_be_written(server, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(MiracleError, match=r"data.bin cannot be written to .*MIRACLE_CACHE"):
+        fetch_file(server.url, cache=tmp_path / "file")
 
 
 def test_a_mirror_folder_is_searched_by_base_name(server, tmp_path, monkeypatch):
