@@ -93,7 +93,7 @@ class ArrayAnnotation(NamedTuple):
         pairs = self.site_gene.assign(group=listed.map(kept))
         return self._with_pairs(pairs[pairs["group"] != ""], "only in gene groups left out")
 
-    def drop_masked(self, masks: pd.DataFrame, which: Iterable[str] | None = None) -> Self:
+    def drop_masked(self, masks: pd.DataFrame, which: str | Iterable[str] | None = None) -> Self:
         """Take unreliable probes out of the graph.
 
         The sites keep their place in ``sites``, with the names of the lists as reason. To keep
@@ -103,7 +103,7 @@ class ArrayAnnotation(NamedTuple):
         ----------
         masks : DataFrame of bool
             Indexed by site, one column per published list (see `read_probe_masks`).
-        which : iterable of str, optional
+        which : str or iterable of str, optional
             Columns to apply. Default: all.
 
         Returns
@@ -115,13 +115,9 @@ class ArrayAnnotation(NamedTuple):
         MiracleError
             If a list does not exist.
         """
-        which = (
-            list(masks.columns)
-            if which is None
-            else [which]
-            if isinstance(which, str)
-            else [*which]
-        )
+        if which is None:
+            which = masks.columns
+        which = [which] if isinstance(which, str) else list(which)
         strange = [name for name in which if name not in masks]
         if strange:
             raise MiracleError(

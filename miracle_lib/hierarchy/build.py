@@ -239,6 +239,10 @@ def _check_site_gene(site_gene: pd.DataFrame) -> pd.DataFrame:
     pairs = pairs[pairs["gene"].notna() & (pairs["gene"] != "")]
     if pairs.empty:
         raise MiracleError("site_gene names no gene for any site")
+    for column in ("site", "gene"):
+        if pd.api.types.infer_dtype(pairs[column], skipna=False) != "string":
+            odd = next(value for value in pairs[column] if not isinstance(value, str))
+            raise MiracleError(f"site_gene, column {column}: found {odd!r}, expected text")
     return pairs
 
 

@@ -13,12 +13,12 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.files import atomic_path
+from miracle_lib.hierarchy import storage
 from miracle_lib.hierarchy.build import NO_SET, NO_SET_OF_SIZE, boolean_csr, build
+from miracle_lib.hierarchy.gene_sets import redundant_sets
 from miracle_lib.hierarchy.rewiring import permute_edges, random_edges, removable_edges
 
 MAX_DENSE_EDGES = 50_000_000  # 200 MB per float32 copy of the weights
-_FORMAT, _VERSION = "miracle hierarchy", 1
 _LISTED, _STEP = ["name", "layer", "reason"], ["layer", "step", "removed", "left"]
 _QUANTILES = {0: "least", 0.25: "25 %", 0.5: "median", 0.75: "75 %", 0.95: "95 %", 1: "most"}
 
@@ -43,7 +43,7 @@ class Hierarchy:
     filters : DataFrame, optional
         Columns layer, step, removed, left. Default: no rows.
     sources : sequence of str, optional
-        Where the edges of each mask come from. Default: "site_gene", "gene_sets", "parents".
+        Where the edges of each mask come from. Default: "site_gene", "gene_sets", then "parents".
 
     Attributes
     ----------
@@ -53,8 +53,22 @@ class Hierarchy:
     Examples
     --------
     >>> pairs = pd.DataFrame({"site": ["cg1", "cg2", "cg3"], "gene": ["A", "A", "B"]})
-    >>> Hierarchy.from_tables(pairs, {"P": ["A", "B"]}, min_genes=1)
-    Hierarchy(3 sites, 2 genes, 1 pathways; 3 + 2 edges)
+    >>> h = Hierarchy.from_tables(pairs, {"P": ["A", "B"], "Q": ["B", "C"]}, min_genes=1)
+    >>> h
+    Hierarchy(3 sites, 2 genes, 2 pathways; 3 + 3 edges)
+    >>> h.gene_pathway.toarray().tolist()
+    [[True, False], [True, True]]
+    >>> h.restrict(["cg1", "cg2"]).pathways.tolist()
+    ['P']
+    >>> h.members("Q")["site"].tolist()
+    ['cg3']
+    >>> h.unannotated.values.tolist()
+    [['C', 'gene', 'not on the array']]
+    >>> h.permuted(seed=0).degrees()["sites per gene"].tolist()
+    [2, 1]
+    >>> rest, held_out = h.hold_out(0.3, seed=0)
+    >>> len(held_out), rest.gene_pathway.nnz
+    (1, 2)
     """
 
     def __init__(
@@ -78,7 +92,10 @@ class Hierarchy:
         self.groups = np.full(masks[0].nnz, "", dtype=object) if groups is None else groups
         self.unannotated = pd.DataFrame(columns=_LISTED) if unannotated is None else unannotated
         self.filters = pd.DataFrame(columns=_STEP) if filters is None else filters
-        self.sources = list(sources or ["site_gene", "gene_sets"] + ["parents"] * (len(masks) - 2))
+        default = ["site_gene", "gene_sets", *["parents"] * (len(masks) - 2)]
+        self.sources = default if sources is None else list(sources)
+        if len(self.sources) != len(masks):
+            raise MiracleError(f"{len(self.sources)} sources are named for {len(masks)} masks")
         self._hash: str | None = None
 
     @classmethod
@@ -92,6 +109,7 @@ class Hierarchy:
         max_genes: int = 500,
         parents: pd.DataFrame | None = None,
         n_parent_levels: int = 1,
+        sources: Sequence[str] | None = None,
     ) -> Self:
         """Connect sites to genes and genes to pathways.
 
@@ -114,6 +132,9 @@ class Hierarchy:
             (see `read_go`, `read_reactome`). A pathway without a parent stands for itself there.
         n_parent_levels : int, default 1
             Number of layers to add if ``parents`` is given.
+        sources : sequence of str, optional
+            What `to_frame` names as the source of each mask's edges, such as the versions of the
+            array annotation and of the gene sets. Default: the names of the arguments.
 
         Returns
         -------
@@ -132,6 +153,7 @@ class Hierarchy:
             groups=parts.groups,
             unannotated=parts.unannotated,
             filters=parts.filters,
+            sources=sources,
         )
 
     @property
@@ -492,7 +514,8 @@ class Hierarchy:
         Returns
         -------
         DataFrame
-            Columns ``part`` ("coverage", "size", "degree" or "filter"), ``what`` and ``value``.
+            Columns ``part`` ("coverage", "size", "redundancy", "degree" or "filter"), ``what`` and
+            ``value``. `redundant_sets` names the pathways that repeat or contain one another.
         """
         listed = self.unannotated[self.unannotated["layer"] == "site"]
         n_gene = int(listed["reason"].isin([NO_SET, NO_SET_OF_SIZE]).sum()) + len(self.sites)
@@ -508,6 +531,10 @@ class Hierarchy:
             rows.append(("size", f"{kind}s", len(names)))
         for level, mask in zip(self.level_names, self.masks, strict=True):
             rows.append(("size", f"{level} edges", mask.nnz))
+        redundant = redundant_sets(self.gene_sets())
+        for relation, what in (("duplicate of", "equal to"), ("nested in", "nested in")):
+            n_sets = redundant.loc[redundant["relation"] == relation, "set"].nunique()
+            rows.append(("redundancy", f"pathways {what} another", n_sets))
         for what, degree in self.degrees().items():
             for share, value in degree.quantile([0, 0.25, 0.5, 0.75, 0.95, 1]).items():
                 rows.append(("degree", f"{what}, {_QUANTILES[share]}", value))
@@ -532,19 +559,16 @@ class Hierarchy:
         ----------
         path : str or Path
         """
-        arrays: dict[str, np.ndarray] = {
-            "format": _pack([_FORMAT, _VERSION, len(self.layers)]),
-            "sources": _pack(self.sources),
-            "unannotated": _pack(self.unannotated.to_numpy().T.tolist()),
-            "filters": _pack(self.filters.to_numpy().T.tolist()),
-            "groups": _pack(list(self.groups)),
+        values: dict[str, Any] = {
+            "layers": [list(layer) for layer in self.layers],
+            "sources": self.sources,
+            "unannotated": self.unannotated.to_dict("list"),
+            "filters": self.filters.to_dict("list"),
+            "groups": list(self.groups),
         }
-        for i, layer in enumerate(self.layers):
-            arrays[f"names{i}"] = _pack(list(layer))
         for i, mask in enumerate(self.masks):
-            arrays[f"indptr{i}"], arrays[f"indices{i}"] = mask.indptr, mask.indices
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, **arrays)
+            values[f"indptr{i}"], values[f"indices{i}"] = mask.indptr, mask.indices
+        storage.write(path, values)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -563,35 +587,20 @@ class Hierarchy:
         MiracleError
             If the file is absent, is no hierarchy, or was written by a later version.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise MiracleError(f"there is no file {path}")
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                arrays = dict(archive)
-            name, version, n_layers = _unpack(arrays["format"])
-        except (ValueError, KeyError, OSError, EOFError):
-            raise MiracleError(
-                f"{path.name} is not a hierarchy written by Hierarchy.save"
-            ) from None
-        if name != _FORMAT or version > _VERSION:
-            raise MiracleError(
-                f"{path.name} is {name!r} version {version}; this program reads {_FORMAT!r} up to "
-                f"version {_VERSION}"
-            )
-        layers = [pd.Index(_unpack(arrays[f"names{i}"]), dtype=object) for i in range(n_layers)]
+        values = storage.read(path)
+        layers = [pd.Index(names, dtype=object) for names in values["layers"]]
         masks = []
         for i, (lower, upper) in enumerate(pairwise(layers)):
-            indptr, indices = arrays[f"indptr{i}"], arrays[f"indices{i}"]
+            indptr, indices = values[f"indptr{i}"], values[f"indices{i}"]
             edges = (np.ones(len(indices), dtype=bool), indices, indptr)
             masks.append(csr_matrix(edges, shape=(len(lower), len(upper))))
         return cls(
             layers,
             masks,
-            groups=np.array(_unpack(arrays["groups"]), dtype=object),
-            unannotated=_from_columns(arrays["unannotated"], _LISTED),
-            filters=_from_columns(arrays["filters"], _STEP),
-            sources=_unpack(arrays["sources"]),
+            groups=np.array(values["groups"], dtype=object),
+            unannotated=pd.DataFrame(values["unannotated"]),
+            filters=pd.DataFrame(values["filters"]),
+            sources=values["sources"],
         )
 
 
@@ -603,19 +612,3 @@ def _reached(mask: csr_matrix, rows: np.ndarray) -> np.ndarray:
 def _stack(tables: list[pd.DataFrame]) -> pd.DataFrame:
     """Tables one below the other; empty ones would change the types."""
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
-
-
-def _from_columns(packed: np.ndarray, columns: list[str]) -> pd.DataFrame:
-    """Table from packed columns."""
-    values = _unpack(packed) or [[] for _ in columns]
-    return pd.DataFrame(dict(zip(columns, values, strict=True)))
-
-
-def _pack(value: Any) -> np.ndarray:
-    """JSON text as bytes, which npz stores compressed."""
-    return np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
-
-
-def _unpack(array: np.ndarray) -> Any:
-    """Inverse of `_pack`."""
-    return json.loads(array.tobytes())

@@ -274,10 +274,12 @@ def test_files_that_are_no_hierarchy_are_refused(five, tmp_path, monkeypatch):
         Hierarchy.load(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("hello")
     np.savez(tmp_path / "other.npz", x=np.ones(2))
-    for name in ("text.npz", "other.npz"):
+    five.save(tmp_path / "whole.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-200])
+    for name in ("text.npz", "other.npz", "cut.npz"):
         with pytest.raises(MiracleError, match=f"{name} is not a hierarchy"):
             Hierarchy.load(tmp_path / name)
-    monkeypatch.setattr("miracle_lib.hierarchy.graph._VERSION", 2)
+    monkeypatch.setattr("miracle_lib.hierarchy.storage.VERSION", 2)
     five.save(tmp_path / "new.npz")
     monkeypatch.undo()
     with pytest.raises(MiracleError, match="version 2; this program reads .* up to version 1"):
@@ -341,6 +343,12 @@ def test_frame_and_networkx_hold_every_edge(five):
     assert nx.ancestors(graph, ("pathway", "Q")) == {("site", "s2"), ("site", "s3"), ("gene", "B")}
 
 
+def test_sources_can_be_named():
+    made = Hierarchy.from_tables(PAIRS, SETS, min_genes=1, sources=["450K v1.2", "GO 2021"])
+    by_level = made.to_frame().groupby("level")["source"].unique().str[0].to_dict()
+    assert by_level == {"site-gene": "450K v1.2", "gene-pathway": "GO 2021"}
+
+
 def test_members_and_gene_sets(five):
     assert five.members("Q").to_numpy().tolist() == [["B", "s2", "Body"], ["B", "s3", ""]]
     assert five.gene_sets() == {"P": ["A", "B"], "Q": ["B"]}
@@ -358,6 +366,8 @@ def test_describe_counts_coverage_and_degrees(five):
     assert table["genes per site, most"] == 2
     assert table["sites per gene, median"] == 2
     assert table["sites without a gene"] == 1
+    assert table["pathways nested in another"] == 1
+    assert table["pathways equal to another"] == 0
     masked = Hierarchy.from_tables(
         PAIRS, SETS, sites=pd.DataFrame({"reason": "masked: snp"}, index=["s1", "s5"]), min_genes=1
     )
@@ -367,6 +377,9 @@ def test_describe_counts_coverage_and_degrees(five):
 @pytest.mark.parametrize(
     ("pairs", "sets", "options", "message"),
     [
+        (PAIRS.assign(gene=5), SETS, {}, "column gene: found 5, expected text"),
+        (PAIRS.assign(site=None), SETS, {}, "column site: found None, expected text"),
+        (PAIRS, SETS, {"sources": ["x"]}, "1 sources are named for 2 masks"),
         ([1, 2], SETS, {}, "must be a DataFrame .* not list"),
         (PAIRS.rename(columns={"gene": "symbol"}), SETS, {}, "no column 'gene'.*site, symbol"),
         (PAIRS.iloc[5:], SETS, {}, "names no gene for any site"),
