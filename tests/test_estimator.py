@@ -206,6 +206,20 @@ def test_reconstruction_beats_the_mean_of_each_site(data, halves):
     assert np.nanmean(error) < 0.97 * np.nanmean((mean - truth).pow(2))
 
 
+def test_stages_can_be_left_out(data, tmp_path):
+    X, Y, _, hierarchy = data
+    X, Y = X.iloc[::4], Y.iloc[::4]
+    only = MiracleClassifier(hierarchy, epochs=(2, 0, 0), progress=False).fit(X, Y)
+    assert set(only.history_["stage"]) == {"autoencoder"}
+    assert (only.predict_proba(X) == 0.5).all(axis=None)
+    only.save(tmp_path / "model")
+    pd.testing.assert_frame_equal(
+        MiracleClassifier.load(tmp_path / "model").reconstruct(X), only.reconstruct(X)
+    )
+    tuned = MiracleClassifier(hierarchy, epochs=(0, 0, 2), progress=False).fit(X, Y)
+    assert set(tuned.history_["stage"]) == {"finetune"}
+
+
 def test_history_has_stages_losses_and_one_weight_per_task(fitted):
     history = fitted.history_
     assert set(history["stage"]) == {"autoencoder", "heads", "finetune"}

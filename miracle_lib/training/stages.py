@@ -325,7 +325,7 @@ class ConvexHeads:
         self.folds = np.unique(self.fold)
         # One row per fold left out; the last one leaves out nothing.
         self.solutions = np.zeros((len(self.folds) + 1, problem.n_unknowns))
-        self.weights = np.zeros(len(tasks))
+        self.weights = np.ones(len(tasks))
         self.moved = np.inf
 
     def run(self, epoch: int) -> Row:

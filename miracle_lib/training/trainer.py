@@ -108,6 +108,11 @@ class Trainer:
                 members.append(member)
         self.checkpoint.remove()
         kept = [bool(each["kept"]) for each in done]
+        n_tasks = len(self.tasks)
+        if self._prior is None:  # only the autoencoder was trained
+            self._prior = Prior(np.zeros((n_tasks, 3)), 0.0)
+        if self._ceiling is None:
+            self._ceiling = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
         return Trained(members, self._history, self._prior, self._ceiling, kept)
 
     def _plan(self) -> list[tuple[str, StageSettings]]:
