@@ -10,6 +10,10 @@ from miracle_lib.cohorts.simulated_annotation import Graph
 from miracle_lib.errors import MiracleError
 
 _RESPONSIVE = 0.7  # share of a planted pathway's sites that shift
+_AUTOSOMAL = 0.8  # least share of a planted pathway's sites that are not on X or Y
+_GROUP = (3, 10)  # genes without a pathway that are planted together
+
+_Sites = tuple[str | None, np.ndarray]  # name of a pathway, if it is one, and its sites
 
 
 @dataclass(frozen=True)
@@ -34,50 +38,46 @@ def plant(
 ) -> dict[str, list[Module]]:
     """Choose each task's planted processes: pathways, and groups of genes outside of them all."""
     n_outside = round(outside * n_planted)
-    inside = _pathway_modules(graph)
-    hidden = _outside_modules(rng, graph)
     plan: dict[str, list[Module]] = {task: [] for task in tasks}
-    for pool, number in ((inside, n_planted - n_outside), (hidden, n_outside)):
+    for number, find in ((n_planted - n_outside, _pathway_modules), (n_outside, _outside_modules)):
         n_common = round(shared * number)
         wanted = n_common + (number - n_common) * len(tasks)
-        chosen = _least_overlapping(rng, pool, wanted)
-        common, specific = chosen[:n_common], chosen[n_common:]
-        for pathway, sites in common:
-            module = _module(rng, sites, pathway, True, effect)
-            for task in tasks:
+        chosen = _least_overlapping(rng, find(rng, graph, wanted), wanted)
+        for index, (pathway, sites) in enumerate(chosen):
+            common = index < n_common
+            module = _module(rng, sites, pathway, common, effect)
+            for task in tasks if common else [tasks[index % len(tasks)]]:
                 plan[task].append(module)
-        for index, (pathway, sites) in enumerate(specific):
-            module = _module(rng, sites, pathway, False, effect)
-            plan[tasks[index % len(tasks)]].append(module)
     return plan
 
 
-def _pathway_modules(graph: Graph) -> list[tuple[str | None, np.ndarray]]:
-    """List the sites of each pathway that has 5 to 60 genes with autosomal sites."""
+def _pathway_modules(rng: np.random.Generator, graph: Graph, wanted: int) -> list[_Sites]:
+    """List the autosomal sites of each pathway that has 5 to 60 genes, few of them on X or Y."""
     autosomal = ~graph.var["chromosome"].isin(["X", "Y"]).to_numpy()
     gene_sites, pathway_genes = graph.site_gene.tocsc(), graph.gene_pathway.tocsc()
-    found: list[tuple[str | None, np.ndarray]] = []
+    found: list[_Sites] = []
     for index, name in enumerate(graph.pathways):
         genes = pathway_genes.indices[pathway_genes.indptr[index] : pathway_genes.indptr[index + 1]]
-        if 5 <= len(genes) <= 60:
-            sites = np.unique(gene_sites[:, genes].indices)
+        sites = np.unique(gene_sites[:, genes].indices)
+        if 5 <= len(genes) <= 60 and autosomal[sites].mean() > _AUTOSOMAL:
             found.append((name, sites[autosomal[sites]]))
-    return [(name, sites) for name, sites in found if len(sites)]
+    return found
 
 
-def _outside_modules(rng: np.random.Generator, graph: Graph) -> list[tuple[str | None, np.ndarray]]:
-    """Group the genes that are in no pathway by tens and list the sites of each group."""
-    autosomal = ~graph.var["chromosome"].isin(["X", "Y"]).to_numpy()
-    free = rng.permutation(np.flatnonzero(np.diff(graph.gene_pathway.indptr) == 0))
+def _outside_modules(rng: np.random.Generator, graph: Graph, wanted: int) -> list[_Sites]:
+    """Group the genes that are in no pathway, and list the sites that no pathway reaches either."""
+    known = np.diff(graph.gene_pathway.indptr) > 0
+    usable = ~graph.var["chromosome"].isin(["X", "Y"]).to_numpy()
+    usable &= graph.site_gene @ known.astype(np.float32) == 0
+    free = rng.permutation(np.flatnonzero(~known))
     gene_sites = graph.site_gene.tocsc()
-    groups = [free[start : start + 10] for start in range(0, len(free) - 4, 10)]
+    size = int(np.clip(len(free) // max(wanted, 1), *_GROUP))
+    groups = [free[start : start + size] for start in range(0, len(free) - size + 1, size)]
     found = [np.unique(gene_sites[:, group].indices) for group in groups]
-    return [(None, sites[autosomal[sites]]) for sites in found if autosomal[sites].any()]
+    return [(None, sites[usable[sites]]) for sites in found if usable[sites].any()]
 
 
-def _least_overlapping(
-    rng: np.random.Generator, pool: list[tuple[str | None, np.ndarray]], wanted: int
-) -> list[tuple[str | None, np.ndarray]]:
+def _least_overlapping(rng: np.random.Generator, pool: list[_Sites], wanted: int) -> list[_Sites]:
     """Pick ``wanted`` modules in random order, those sharing few sites with the picked first."""
     if len(pool) < wanted:
         raise MiracleError(

@@ -137,7 +137,7 @@ def test_a_planted_pathway_shifts_most_of_its_sites_one_way(simulation):
         sites = set(simulation.site_gene.loc[simulation.site_gene["gene"].isin(genes), "site"])
         planted = simulation.truth.sites.query("task == @row.task").set_index("site")["effect"]
         planted = planted[planted.index.isin(sites)]
-        assert len(planted) > 0.3 * len(sites)
+        assert len(planted) > 0.4 * len(sites)
         assert (np.sign(planted) == row.direction).mean() > 0.5
 
 
@@ -153,12 +153,13 @@ def test_share_of_common_pathways_at_its_ends(share, n_shared):
 
 
 def test_effects_outside_of_pathways_are_in_genes_no_pathway_has():
-    simulation = simulate_cohorts({"A": 20, "B": 20}, outside=1.0)
+    simulation = simulate_cohorts(outside=1.0)
     assert simulation.truth.pathways.empty
+    assert simulation.truth.sites.groupby("task").size().min() > 20
     members = {gene for genes in simulation.gene_sets.values() for gene in genes}
     table = simulation.site_gene[simulation.site_gene["site"].isin(simulation.truth.sites["site"])]
     assert len(table) > 50
-    assert table.groupby("site")["gene"].apply(lambda g: bool(set(g) - members)).all()
+    assert not table["gene"].isin(members).any()
     half = simulate_cohorts({"A": 20, "B": 20}, n_planted=4, outside=0.5)
     assert half.truth.pathways.groupby("task").size().eq(2).all()
 
