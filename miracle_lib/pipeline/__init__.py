@@ -1,8 +1,8 @@
 """From parameters to a run directory, executed notebooks and a book."""
 
-from miracle_lib.pipeline import data, models, questions  # importing registers their steps
+from miracle_lib.pipeline import answers, data, models, questions  # importing registers their steps
 from miracle_lib.pipeline.book import build_book
 from miracle_lib.pipeline.notebooks import execute_run
 from miracle_lib.pipeline.run import Run, open_run
 
-__all__ = ["Run", "build_book", "data", "execute_run", "models", "open_run", "questions"]
+__all__ = ["Run", "answers", "build_book", "data", "execute_run", "models", "open_run", "questions"]

@@ -23,7 +23,7 @@ STEPS_OF = {
     "02_mask_construction": ("hierarchy",),
     "03_three_stage_training": ("model", "experiments", "scores"),
     "04_ablations": ("ablations", "signs"),
-    "05_enrichment_validation": ("interpretation",),
+    "05_enrichment_validation": ("explained", "enriched", "stability"),
     "06_open_questions": ("open_questions", "ablations"),
 }
 

@@ -1,0 +1,169 @@
+"""What the model says and whether it survives its controls: the interpretation steps of a run."""
+
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from miracle_lib import interpretation as interpret
+from miracle_lib.config import MANIFEST
+from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.pipeline.data import (
+    covariate_table,
+    graph,
+    mask_sets,
+    raw_cohorts,
+    site_gene,
+    tables,
+    validation_sets,
+)
+from miracle_lib.pipeline.inputs import optional_table
+from miracle_lib.pipeline.models import FITTING, classifier, fitted_model
+from miracle_lib.pipeline.run import Run, step
+
+N_PERMUTATIONS = {"small": 500, "full": 2000}
+N_SEEDS = {"small": 2, "full": 5}
+
+
+@step(uses=(*FITTING, "grid"), after=("model",))
+def explained(run: Run, folder: Path) -> None:
+    """Rank the pathways of every task against shuffled labels, and contrast its sites."""
+    X, Y, _ = tables(run)
+    model = fitted_model(run)
+    for task in model.tasks_:
+        _explain(run, model, task).to_csv(folder / f"{task}.csv")
+    contrasts = {task: _site_contrast(model, X, Y[task], task) for task in model.tasks_}
+    pd.DataFrame(contrasts).to_csv(folder / "sites.csv")
+
+
+@step(uses=(*FITTING, "grid", "top_sites", "q_threshold"), after=("explained",))
+def enriched(run: Run, folder: Path) -> None:
+    """Test the leading task's sites in other libraries, beside networks on permuted masks."""
+    X, Y, obs = tables(run)
+    task = leading_task(run)
+    sites = top_sites(run, task)
+    for title, library in validation_sets(run).items():
+        found = interpret.overrepresentation(sites, X.columns, site_gene(run), library)
+        found.to_csv(folder / f"{title}.csv")
+    permuted = []
+    for seed in range(N_SEEDS[run.parameters.grid]):
+        control = _unfitted(run, graph(run).permuted(seed), seed)
+        control.fit(X, Y, cohort=obs["cohort"], covariates=covariate_table(obs))
+        permuted.append(_explain(run, control, task))
+    interpret.library_agreement(
+        explanations(run)[task],
+        mask_sets(run),
+        sites,
+        X.columns,
+        site_gene(run),
+        {**validation_sets(run), "the mask's own": mask_sets(run)},
+        permuted=permuted,
+        random_state=run.parameters.seed,
+    ).to_csv(folder / "agreement.csv")
+
+
+@step(uses=(*FITTING, "grid"), after=("hierarchy",))
+def stability(run: Run, folder: Path) -> None:
+    """Train again from other seeds, on the real data and on each control."""
+    X, Y, _ = tables(run)
+    refits = interpret.refit_attributions(
+        partial(_unfitted, run),
+        graph(run),
+        X,
+        Y,
+        n_seeds=N_SEEDS[run.parameters.grid],
+        random_state=run.parameters.seed,
+    )
+    refits.to_csv(folder / "refits.csv")
+
+
+def _unfitted(run: Run, mask: Hierarchy, seed: int) -> MiracleClassifier:
+    """Give the run's model on another mask and from another seed."""
+    return classifier(run).set_params(hierarchy=mask, random_state=seed, progress=False)
+
+
+def _explain(run: Run, model: MiracleClassifier, task: str) -> pd.DataFrame:
+    """Evidence for each pathway in one task."""
+    X, Y, obs = tables(run)
+    return interpret.explain(
+        model,
+        X,
+        task,
+        Y,
+        cohort=obs["cohort"],
+        covariates=covariate_table(obs),
+        groups=obs["subject"],
+        n_permutations=N_PERMUTATIONS[run.parameters.grid],
+        random_state=run.parameters.seed,
+    )
+
+
+def _site_contrast(
+    model: MiracleClassifier, X: pd.DataFrame, label: pd.Series, task: str
+) -> pd.Series:
+    """Mean attribution of each site in cases minus that in controls."""
+    known = label.notna()
+    by_sample = interpret.attribute(model, X[known], task, "site")
+    return by_sample[label[known] == 1].mean() - by_sample[label[known] == 0].mean()
+
+
+def explanations(run: Run) -> dict[str, pd.DataFrame]:
+    """Explanation of every task, by task."""
+    return {task: run.table("explained", task) for task in fitted_model(run).tasks_}
+
+
+def leading_task(run: Run) -> str:
+    """Give the task that names most pathways; the first of them where several do."""
+    named = {
+        task: int((table["q_value"] <= run.parameters.q_threshold).sum())
+        for task, table in explanations(run).items()
+    }
+    return max(named, key=named.get)
+
+
+def site_contrasts(run: Run) -> pd.DataFrame:
+    """Attribution of each site, cases minus controls, one column per task."""
+    return run.table("explained", "sites")
+
+
+def top_sites(run: Run, task: str) -> pd.Index:
+    """Sites that speak most for being a case."""
+    return site_contrasts(run)[task].nlargest(run.parameters.top_sites).index
+
+
+def enrichment(run: Run) -> dict[str, pd.DataFrame]:
+    """Over-representation of the leading task's sites, by library."""
+    return {title: run.table("enriched", title) for title in validation_sets(run)}
+
+
+def marker_audit(run: Run, task: str) -> pd.DataFrame:
+    """Where published markers rank among the sites of a task, and why they may be missing."""
+    spec = run.profile.annotation
+    measured = {site for adata in raw_cohorts(run) for site in adata.var_names}
+    return interpret.marker_audit(
+        site_contrasts(run)[task],
+        interpret.load_markers(MANIFEST / "markers.yaml"),
+        task=task,
+        site_gene=site_gene(run),
+        masks=optional_table(spec and spec.probe_masks, run.mirror),
+        measured=pd.Index(sorted(measured)),
+    )
+
+
+def recovery(run: Run) -> pd.DataFrame:
+    """Pathways named and, of a simulated run, how many were planted and found, by task."""
+    if not run.profile.simulated:
+        named = {
+            t: (e["q_value"] <= run.parameters.q_threshold).sum()
+            for t, e in explanations(run).items()
+        }
+        return pd.Series(named, name="named").to_frame()
+    planted = run.table("annotation", "truth_pathways")
+    rows = {}
+    for task, table in explanations(run).items():
+        named = table.index[table["q_value"] <= run.parameters.q_threshold]
+        truth = planted.loc[planted["task"] == task, "pathway"]
+        rows[task] = {"planted": len(truth), "named": len(named)}
+        rows[task]["named and planted"] = int(named.isin(truth).sum())
+    return pd.DataFrame(rows).T
