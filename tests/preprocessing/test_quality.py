@@ -202,3 +202,17 @@ def test_refuses_when_nothing_is_left(cohort):
     cohort.X[:, ::2] = np.nan
     with pytest.raises(MiracleError, match="Simulated RA: no sample reaches .* best has 0.500"):
         quality_control(cohort)
+
+
+@pytest.mark.mirror
+def test_real_cohort_with_published_masks(mirror):
+    from miracle_lib.cohorts import load_cohort
+
+    cohort = load_cohort("GSE42861", mirror=mirror, allow_subset=True)
+    masks = pd.read_csv(mirror / "HM450_probe_masks.csv.gz", index_col=0)
+    clean, report = quality_control(cohort, probe_masks=masks)
+    counts = report.set_index("check")["n"]
+    assert counts[["zhou_general", "chen2013_crossreactive", "not CpG"]].tolist() == [568, 253, 5]
+    assert report.loc[report["level"] == "sample", "n"].sum() == 0
+    assert clean.shape == (100, 2413)
+    assert not masks.loc[clean.var_names, ["zhou_general", "chen2013_crossreactive"]].any().any()

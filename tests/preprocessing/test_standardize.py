@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from miracle_lib.cohorts.merge import merge_cohorts
@@ -162,3 +163,16 @@ def test_m_values_turn_back_into_beta_values(values):
 def test_clip_bounds_m_values(clip, bound):
     m = beta_to_m(np.array([0.0, 1.0, np.nan]), clip)
     np.testing.assert_allclose(m, [-bound, bound, np.nan], atol=1e-3)
+
+
+@pytest.mark.mirror
+def test_logistic_regression_on_a_real_cohort(mirror):
+    from miracle_lib.cohorts import load_cohort
+
+    cohort = load_cohort("GSE42861", mirror=mirror, allow_subset=True)
+    model = make_pipeline(CohortStandardizer(), LogisticRegression(C=0.01, max_iter=1000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    scores = cross_val_score(
+        model, cohort.to_df(), cohort.obs["label"], cv=folds, scoring="roc_auc"
+    )
+    assert scores.mean() > 0.85
