@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from anndata import AnnData
 from scipy.optimize import nnls
 
 from miracle_lib.errors import MiracleError
+
+_log = logging.getLogger(__name__)
 
 _WEIGHT = 1e4  # of the row that makes fractions sum to 1 where they would exceed it
 
@@ -73,18 +76,19 @@ def estimate_cell_fractions(
         Sites per cell type and direction (more or less methylated than in the other types) that
         tell the cell types apart; all if the reference has fewer.
     min_present : float, default 0.5
-        Smallest share of these sites that the samples must have.
+        Smallest share of these sites that a sample must have; with fewer nothing is estimated.
 
     Returns
     -------
     DataFrame of shape (n_samples, n_cell_types)
-        Columns "cell_<type>"; NaN for a sample with fewer than ``min_present`` of the sites.
+        Columns "cell_<type>"; NaN for a sample with fewer than ``min_present`` of the sites. A
+        warning is logged if no sample has them, as on an array that lacks the sites.
         ``attrs`` has "n_sites", the sites used, and "share_present", their share of those wanted.
 
     Raises
     ------
     MiracleError
-        If too few of the sites are present, or the reference is not a table of beta values.
+        If the reference is not a table of beta values.
 
     References
     ----------
@@ -105,9 +109,12 @@ def estimate_cell_fractions(
     positions = names.get_indexer(wanted)
     here = positions >= 0
     if here.mean() < min_present:
-        raise MiracleError(
-            f"The samples have {here.sum()} of the {len(wanted)} sites that tell the cell types "
-            f"apart; at least {min_present:.0%} are needed."
+        _log.warning(
+            "cell fractions are not estimated: the samples have %d of the %d sites that tell the "
+            "cell types apart, and %.0f%% are needed",
+            here.sum(),
+            len(wanted),
+            100 * min_present,
         )
     index = samples.obs_names if isinstance(samples, AnnData) else samples.index
     values = samples.X if isinstance(samples, AnnData) else samples.to_numpy()

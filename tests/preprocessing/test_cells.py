@@ -1,5 +1,7 @@
 """Cell fractions: known mixtures come back, constraints hold, real blood looks like blood."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -66,7 +68,7 @@ def test_constraints_hold_and_no_better_point_exists(seed):
     assert error(found) <= best.fun + 1e-5
 
 
-def test_missing_values_and_absent_sites(reference):
+def test_missing_values_and_absent_sites(reference, caplog):
     truth = np.random.default_rng(1).dirichlet(np.ones(6), 3)
     samples = mixtures(reference, truth)
     complete = estimate_cell_fractions(samples, reference)
@@ -77,8 +79,11 @@ def test_missing_values_and_absent_sites(reference):
     assert found.iloc[1].isna().all()
     assert 0.8 < found.attrs["share_present"] < 1
     assert found.attrs["n_sites"] < complete.attrs["n_sites"]
-    with pytest.raises(MiracleError, match=r"have \d+ of the \d+ sites .* at least 50%"):
-        estimate_cell_fractions(samples.iloc[:, :100], reference)
+    assert not caplog.records
+    few = estimate_cell_fractions(samples.iloc[:, :100], reference)
+    assert few.isna().all().all()
+    assert 0 < few.attrs["share_present"] < 0.5
+    assert re.search(r"have \d+ of the \d+ sites .* 50% are needed", caplog.text)
 
 
 def test_takes_anndata(reference):
