@@ -67,20 +67,21 @@ def inner_folds(labels: Tensor, groups: np.ndarray, n_folds: int, seed: int) -> 
 def mini_batches(labels: Tensor, batch_size: int | None, seed: int) -> list[Tensor]:
     """Return the rows of each mini-batch of one epoch; every task appears in every batch.
 
-    The samples of each pattern of labelled tasks are dealt out evenly; there are no more batches
-    than the smallest such group has samples. ``batch_size`` None gives one batch of all.
+    Samples are dealt out evenly, grouped by the rarest task that each is labelled for; there are
+    no more batches than the rarest task has samples. ``batch_size`` None gives one batch of all.
     """
     generator = torch.Generator().manual_seed(seed)
-    labelled = torch.isnan(labels).logical_not().to(torch.int64).cpu()
-    _, pattern = torch.unique(labelled, dim=0, return_inverse=True)
-    counts = torch.bincount(pattern)
+    labelled = labels.isnan().logical_not().cpu()
+    sizes = labelled.sum(0)
+    rarest = torch.where(labelled, sizes, len(labels) + 1).argmin(1)
+    rarest[~labelled.any(1)] = -1
     wanted = 1 if batch_size is None else -(-len(labels) // batch_size)
-    n_batches = min(wanted, int(counts.min()))
+    n_batches = min(wanted, int(sizes.min()))
     batch = torch.empty(len(labels), dtype=torch.int64)
-    for value, count in enumerate(counts.tolist()):
-        members = torch.nonzero(pattern == value).ravel()
-        members = members[torch.randperm(count, generator=generator)]
-        batch[members] = torch.arange(count) * n_batches // count
+    for task in rarest.unique().tolist():
+        members = torch.nonzero(rarest == task).ravel()
+        members = members[torch.randperm(len(members), generator=generator)]
+        batch[members] = torch.arange(len(members)) * n_batches // len(members)
     return [torch.nonzero(batch == index).ravel() for index in range(n_batches)]
 
 

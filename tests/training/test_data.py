@@ -26,6 +26,17 @@ def test_every_task_appears_in_every_batch_and_every_sample_once():
         assert (~labels[batch].isnan()).any(0).all()
 
 
+def test_unlabelled_and_doubly_labelled_samples_do_not_make_batches_fewer():
+    labels = label_table([20, 60])
+    labels[25:30, 0] = 1.0
+    labels = torch.cat([labels, torch.full((3, 2), NAN)])
+    batches = mini_batches(labels, 10, seed=0)
+    assert len(batches) == 9
+    assert sorted(torch.cat(batches).tolist()) == list(range(83))
+    for batch in batches:
+        assert (~labels[batch].isnan()).any(0).all()
+
+
 def test_batches_differ_by_seed_only():
     labels = label_table([30, 30])
     one, same, other = (mini_batches(labels, 10, seed) for seed in (0, 0, 1))

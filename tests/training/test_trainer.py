@@ -90,6 +90,35 @@ def test_killed_training_continues_to_the_same_weights(states, uninterrupted, st
     assert not path.exists()
 
 
+class Interrupted(Checkpoint):
+    """Stops the training once, after a number of states."""
+
+    left = 2
+
+    def save(self, state):
+        super().save(state)
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("kind", ["joint", "paper"])
+def test_other_ways_of_training_continue_too(tmp_path, kind):
+    def trainer(checkpoint):
+        made = make_trainer(checkpoint=checkpoint, stages="joint" if kind == "joint" else "three")
+        if kind == "paper":
+            made.settings = make_settings("paper", (1, 3, 1), None, "preset")
+        return made
+
+    straight = trainer(Checkpoint()).fit()
+    with pytest.raises(KeyboardInterrupt):
+        trainer(Interrupted(tmp_path / "state.pt")).fit()
+    resumed = trainer(Checkpoint(tmp_path / "state.pt")).fit()
+    assert resumed.history == straight.history
+    for ours, theirs in zip(weights(resumed), weights(straight), strict=True):
+        assert torch.equal(ours, theirs)
+
+
 def test_same_seed_same_weights_and_another_seed_other_weights():
     one, same, other = (make_trainer(seed=seed).fit() for seed in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(same), strict=True))
