@@ -1,5 +1,6 @@
 """Which pathways a model relies on, and which of them beat their controls."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,6 +96,7 @@ def explain(
         X, label = _labelled(X, y, task)
         table["attribution"] = contrast(attribute(model, X, task), label)
         problem = _problem(model, X, label, task, cohort, covariates, groups)
+        _warn_of_selection(problem, task)
         found = evidence(problem, n_permutations, random_state)
         table[found.columns] = found.to_numpy()
         table["direction"] = np.where(table["directed"] > 0, "hyper", "hypo")
@@ -238,6 +240,19 @@ def _problem(model, X, label, task, cohort, covariates, groups) -> Problem:
         stratum=np.zeros(n) if cohort is None else pd.factorize(cohort.loc[X.index])[0],
         covariates=covariate_matrix(covariates, X.index),
     )
+
+
+def _warn_of_selection(problem: Problem, task: str) -> None:
+    """Warn when hardly any site is unrelated to the label, as after selection by the label."""
+    label = unit_variance(problem.label[:, None])
+    association = unit_variance(problem.sites).T @ label / np.sqrt(len(label))
+    unrelated = (np.abs(association) < 0.5).mean()  # 38% where nothing is related
+    if unrelated < 0.05:
+        warnings.warn(
+            f"Only {unrelated:.1%} of the sites are unrelated to {task}: if they were selected by "
+            "these labels, p-values are too small; select by variance or explain other samples.",
+            stacklevel=3,
+        )
 
 
 def unit_variance(values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,72 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from miracle_lib import MiracleClassifier, MiracleError
+from miracle_lib.interpretation import (
+    agreement,
+    attribute,
+    explain_paths,
+    task_attributions,
+    weight_products,
+)
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
+def test_site_contributions_add_up_to_the_logit(study, method):
+    X = study.X[study.Y["RA"].notna()]
+    module, z = study.model.logit_module("RA"), study.model.standardized(X, "RA")
+    with torch.no_grad():
+        expected = (module(z) - module(torch.zeros_like(z[:1]))).numpy()
+    got = attribute(study.model, X, "RA", "site", method)
+    assert list(got.columns) == list(study.model.sites_)
+    np.testing.assert_allclose(got.sum(axis=1), expected, atol=1e-4)
+
+
+def test_pathway_contribution_is_weight_times_activity(study):
+    model, X = study.model, study.X[study.Y["RA"].notna()]
+    got = attribute(model, X, "RA")
+    activity = model.transform(X, cohort=study.obs.loc[X.index, "cohort"])
+    weight = weight_products(model, "RA")["pathway"]
+    slope = got.std() / activity.std()
+    np.testing.assert_allclose(slope, weight.abs(), rtol=2e-3, atol=1e-7)
+
+
+def test_methods_agree_where_the_network_is_linear(study):
+    X = study.X[study.Y["SLE"].notna()]
+    assert (agreement(study.model, X, "SLE") > 0.99).to_numpy().all()
+
+
+@pytest.mark.parametrize("activation", ["identity", "tanh"])
+def test_paths_add_up_to_the_pathway(study, activation):
+    model = MiracleClassifier(
+        study.mask, epochs=(2, 5, 0), activation=activation, device="cpu", progress=False
+    ).fit(study.X, study.Y, cohort=study.obs["cohort"])
+    pathway = model.hierarchy_.pathways[4]
+    rows = study.Y["SLE"].notna()
+    paths = explain_paths(model, study.X, "SLE", pathway, study.Y)
+    case = study.Y.loc[rows, "SLE"] == 1
+    whole = attribute(model, study.X[rows], "SLE", method="deeplift")[pathway]
+    expected = whole[case].mean() - whole[~case].mean()
+    assert paths["contribution"].sum() == pytest.approx(expected, rel=1e-3, abs=1e-7)
+    members = set(study.simulation.gene_sets[pathway])
+    assert set(paths["gene"]) <= members
+    pairs = study.simulation.site_gene
+    known = set(zip(pairs["site"], pairs["gene"], strict=True))
+    assert set(zip(paths["site"], paths["gene"], strict=True)) <= known
+
+
+def test_shared_attribution_is_the_mean_over_scaled_tasks(study):
+    table = task_attributions(study.model, study.X, study.Y)
+    scaled = table[["RA", "SLE"]] / np.sqrt((table[["RA", "SLE"]] ** 2).mean())
+    pd.testing.assert_series_equal(table["shared"], scaled.mean(axis=1), check_names=False)
+
+
+def test_refused_input(study):
+    with pytest.raises(MiracleError, match="level is 'edge'"):
+        attribute(study.model, study.X, "RA", "edge")
+    with pytest.raises(MiracleError, match="method is 'magic'"):
+        attribute(study.model, study.X, "RA", method="magic")
+    with pytest.raises(MiracleError, match="no pathway 'x'"):
+        explain_paths(study.model, study.X, "RA", "x")

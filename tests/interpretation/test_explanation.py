@@ -1,0 +1,96 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import miracle_lib as ml
+from miracle_lib import MiracleError
+from miracle_lib.interpretation import explain
+
+
+@pytest.fixture(scope="module")
+def tables(study):
+    return {
+        task: explain(
+            study.model, study.X, task, study.Y,
+            cohort=study.obs["cohort"], groups=study.obs["subject"], n_permutations=200,
+        )
+        for task in ("RA", "SLE")
+    }  # fmt: skip
+
+
+def test_planted_pathways_are_named_and_directed(study, tables):
+    for task, table in tables.items():
+        truth = study.simulation.truth.pathways
+        planted = truth[truth["task"] == task].set_index("pathway")
+        found = table.loc[planted.index]
+        assert (found["q_value"] <= 0.05).all()
+        assert (found["rank"] <= 4).all()
+        assert (np.sign(found["directed"]) == planted["direction"]).all()
+        assert (found["direction"] == "hyper").tolist() == (planted["direction"] > 0).tolist()
+        assert (found["attribution"] > 0).all()
+
+
+def test_most_of_what_is_named_is_planted(study, tables):
+    for task, table in tables.items():
+        truth = study.simulation.truth.pathways
+        planted = truth.loc[truth["task"] == task, "pathway"]
+        assert table.index[table["q_value"] <= 0.05].isin(planted).mean() >= 0.5
+
+
+def test_table_follows_the_hierarchy(study, tables):
+    table, h = tables["RA"], study.model.hierarchy_
+    assert ml.explain is explain
+    assert list(table["rank"]) == sorted(table["rank"])
+    degree = pd.Series(np.asarray(h.gene_pathway.sum(axis=0)).ravel(), h.pathways)
+    assert (table["degree"] == degree[table.index]).all()
+    first = table["degree_rank"].idxmin()
+    assert table.loc[first, "degree"] == degree.max()
+
+
+def test_the_same_seed_gives_the_same_table(study, tables):
+    again = explain(
+        study.model, study.X, "RA", study.Y["RA"],
+        cohort=study.obs["cohort"], groups=study.obs["subject"], n_permutations=200,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(again, tables["RA"])
+
+
+def test_shuffled_labels_name_nothing(study):
+    rng = np.random.default_rng(0)
+    label = study.Y["SLE"].dropna()
+    named = 0
+    for run in range(10):
+        shuffled = pd.Series(rng.permutation(label), label.index)
+        table = explain(study.model, study.X, "SLE", shuffled, n_permutations=100, random_state=run)
+        named += (table["q_value"] <= 0.05).any()
+    assert named <= 2
+
+
+def test_without_labels_there_is_attribution_but_no_control(study):
+    table = explain(study.model, study.X, "RA")
+    assert table[["z", "p_value", "q_value"]].isna().all(axis=None)
+    assert table["attribution"].is_monotonic_decreasing
+
+
+def test_sites_selected_by_their_labels_are_pointed_out(study):
+    from miracle_lib.hierarchy import Hierarchy
+
+    rows = study.Y["SLE"].notna()
+    case = study.Y.loc[rows, "SLE"] == 1
+    t = (study.X[rows][case].mean() - study.X[rows][~case].mean()) / study.X[rows].std()
+    chosen = t.abs().nlargest(120).index
+    hierarchy = Hierarchy.from_tables(
+        study.simulation.site_gene, study.simulation.gene_sets, sites=chosen, min_genes=2
+    )
+    model = ml.MiracleClassifier(hierarchy, epochs=(1, 2, 0), device="cpu", progress=False)
+    model.fit(study.X.loc[rows, chosen], study.Y.loc[rows, ["SLE"]])
+    with pytest.warns(UserWarning, match="selected by these labels"):
+        explain(model, study.X.loc[rows, chosen], "SLE", study.Y, n_permutations=20)
+
+
+def test_refused_input(study):
+    with pytest.raises(MiracleError, match="no task 'MS'; the model has: RA, SLE"):
+        explain(study.model, study.X, "MS", study.Y)
+    few = study.Y["RA"].where(study.Y["RA"] != 1)
+    with pytest.raises(MiracleError, match="0 cases and 4. controls"):
+        explain(study.model, study.X, "RA", few)
