@@ -23,7 +23,7 @@ def problem(sharing=0.6, n=60, widths=(5, 8), seed=0):
         for name, width in zip(names, widths, strict=True)
     }
     labels = np.full((n, 2), np.nan)
-    score = blocks["pathways"][:, 0] + blocks["genes"][:, 0] + torch.randn(n)
+    score = blocks["pathways"][:, 0] + blocks["genes"][:, 0] + torch.from_numpy(rng.normal(size=n))
     labels[: n // 2, 0] = score[: n // 2] > 6
     labels[n // 2 :, 1] = score[n // 2 :] > 6
     features = Features.of(blocks)
@@ -97,8 +97,8 @@ def test_constant_features_are_left_out():
 def test_calibration_moves_a_scale_that_is_far_off():
     features, _, pairs, prior = problem(n=200)
     folds = np.arange(200) % 5
-    tiny = calibrate_prior(features.grams(), pairs, prior.times(0.01), folds, 2)
-    assert tiny.scale[0, 0] == pytest.approx(0.01 * prior.scale[0, 0] * 4)
+    tiny = calibrate_prior(features.grams(), pairs, prior.times(0.1), folds, 2)
+    assert tiny.scale[0, 0] == pytest.approx(0.1 * prior.scale[0, 0] * 4)
 
 
 def test_measures_by_hand():
