@@ -265,7 +265,9 @@ def _flag_samples(
     obs = clean.obs
     sexes = obs["sex"] if "sex" in obs else pd.Series(np.nan, obs.index)
     known = sexes.isin(["F", "M"]) & obs["sex_predicted"].notna()
-    mismatch = spread((known & (sexes.astype(object) != obs["sex_predicted"])).astype(float))
+    mismatch = spread(
+        (known & (sexes.astype(object) != obs["sex_predicted"].astype(object))).astype(float)
+    )
     pairs = duplicate_pairs(clean, max_correlation)
     copies = spread(pairs.groupby("copy")["correlation"].max())
     # A sample and its copy lie far out together, so only the first of them is scored.

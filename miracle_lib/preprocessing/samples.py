@@ -35,7 +35,7 @@ def predict_sex(adata: AnnData) -> pd.Series:
 
     Returns
     -------
-    Series of str
+    Series, categorical
         "F", "M", or NaN for all samples if there are fewer than 10 such sites, fewer than four
         samples, or no two clearly separate groups (as in a cohort of one sex).
 
@@ -46,7 +46,8 @@ def predict_sex(adata: AnnData) -> pd.Series:
     >>> (predict_sex(cohort) == cohort.obs["sex"]).mean().item()
     1.0
     """
-    unknown = pd.Series(np.nan, adata.obs_names, dtype=object, name="sex_predicted")
+    kind = pd.CategoricalDtype(["F", "M"])  # text with gaps cannot be written to .h5ad
+    unknown = pd.Series(np.nan, adata.obs_names, dtype=kind, name="sex_predicted")
     columns = np.flatnonzero(_sex_sites(adata))
     if len(columns) < MIN_SEX_SITES or adata.n_obs < 4:
         return unknown

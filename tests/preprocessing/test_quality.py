@@ -173,8 +173,11 @@ def test_labels_are_never_read(cohort):
     pd.testing.assert_frame_equal(first.uns["quality"], second.uns["quality"])
 
 
-def test_result_is_written_and_read_back(cohort, tmp_path):
+@pytest.mark.parametrize("sex_known", [True, False])
+def test_result_is_written_and_read_back(cohort, tmp_path, sex_known):
     cohort.X[3, :150] = np.nan
+    if not sex_known:
+        del cohort.var["chromosome"]
     clean, _ = quality_control(cohort)
     clean.write_h5ad(tmp_path / "clean.h5ad")
     back = anndata.read_h5ad(tmp_path / "clean.h5ad")
