@@ -102,14 +102,21 @@ def _name(cohort: AnnData, number: int) -> str:
 
 def _samples(cohorts: Sequence[AnnData], names: list[str]) -> pd.DataFrame:
     """Stack the sample tables; sample names must be unique."""
-    obs = pd.concat([cohort.obs for cohort in cohorts])
+    tables = [cohort.obs.astype(_plain(cohort.obs)) for cohort in cohorts]
+    columns = dict.fromkeys(column for table in tables for column in table)
+    # A column that is empty in one cohort must not decide the type of the whole.
+    obs = pd.concat([table.dropna(axis=1, how="all") for table in tables])
+    obs = obs.reindex(columns=list(columns))
     if not obs.index.is_unique:
         sample = obs.index[obs.index.duplicated()][0]
         where = [n for n, cohort in zip(names, cohorts, strict=True) if sample in cohort.obs_names]
         raise MiracleError(f"Sample {sample!r} occurs more than once (in {', '.join(where)}).")
-    for column in ("cohort", "task"):
-        obs[column] = obs[column].astype(object)
     return obs
+
+
+def _plain(obs: pd.DataFrame) -> dict[str, type]:
+    """Name the categorical columns, which become plain text."""
+    return dict.fromkeys(obs.select_dtypes("category").columns, object)
 
 
 def _labels(obs: pd.DataFrame) -> pd.Series:

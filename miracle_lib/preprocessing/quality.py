@@ -263,11 +263,10 @@ def _flag_samples(
         return values.reindex(adata.obs_names).to_numpy(float)
 
     obs = clean.obs
-    sexes = obs["sex"] if "sex" in obs else pd.Series(np.nan, obs.index)
-    known = sexes.isin(["F", "M"]) & obs["sex_predicted"].notna()
-    mismatch = spread(
-        (known & (sexes.astype(object) != obs["sex_predicted"].astype(object))).astype(float)
-    )
+    reported = obs["sex"].astype(object) if "sex" in obs else pd.Series(np.nan, obs.index)
+    predicted = obs["sex_predicted"].astype(object)
+    known = reported.isin(["F", "M"]) & predicted.notna()
+    mismatch = spread((known & (reported != predicted)).astype(float))
     pairs = duplicate_pairs(clean, max_correlation)
     copies = spread(pairs.groupby("copy")["correlation"].max())
     # A sample and its copy lie far out together, so only the first of them is scored.

@@ -81,6 +81,20 @@ def test_unlabelled_cohort_is_kept_for_pretraining():
     assert len(obs) == 5
 
 
+@pytest.mark.filterwarnings("error")
+def test_sample_columns_keep_their_type_where_a_cohort_knows_nothing(pair):
+    pair[0].obs["sex"] = pd.Categorical(["F", "M", "F"])
+    pair[1].obs["sex"] = pd.Categorical([np.nan] * 3, ["F", "M"])
+    pair[0].obs["age"] = np.nan
+    pair[0].obs["smoking"] = pair[1].obs["smoking"] = np.nan
+    _, _, obs = merge_cohorts(pair)
+    assert obs["age"].dtype == float
+    assert obs["sex"].tolist()[:3] == ["F", "M", "F"]
+    assert obs["sex"].dtype == object
+    assert obs["smoking"].isna().all()
+    assert obs.columns.tolist() == ["cohort", "task", "label", "sex", "age", "smoking"]
+
+
 def test_order_of_sites_does_not_matter(pair):
     flipped = [pair[0][:, ::-1], pair[1][:, ::-1]]
     X, _, _ = merge_cohorts(pair)
