@@ -81,6 +81,25 @@ def test_gradcheck(kernel):
     assert torch.autograd.gradcheck(call, (layer.weight, layer.bias, x))
 
 
+def test_array_scale_needs_no_dense_matrix():
+    """100,000 x 100,000 would be 40 GB; values and gradients are those of one edge at a time."""
+    rng = np.random.default_rng(0)
+    rows, columns = rng.integers(0, 100_000, (2, 150_000))
+    mask = sp.csr_matrix((np.ones(150_000, bool), (rows, columns)), (100_000, 100_000))
+    layer = MaskedLinear(mask)
+    assert layer.kernel == "sparse"
+    x = torch.randn(4, 100_000, requires_grad=True)
+    edges = mask.tocoo()
+    rows, columns = (torch.from_numpy(i.astype(np.int64)) for i in edges.coords)
+    weight = layer.weight.detach().clone().requires_grad_()
+    expected = torch.zeros(4, 100_000).index_add(1, columns, x[:, rows] * weight)
+    reference = torch.autograd.grad(expected.square().sum(), (x, weight))
+    y = layer(x)
+    ours = torch.autograd.grad(y.square().sum(), (x, layer.weight))
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(ours, reference)
+
+
 def test_only_the_gradients_asked_for_are_computed():
     layer = MaskedLinear(MASK, kernel="sparse")
     layer.weight.requires_grad_(False)
