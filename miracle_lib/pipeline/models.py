@@ -145,9 +145,17 @@ def fitted_model(run: Run) -> MiracleClassifier:
 
 def score_tables(run: Run) -> dict[str, pd.DataFrame]:
     """Scores by task and fold, with predictions attached, for each method of the run."""
-    folder = run.folder("scores")
-    titles = ["MIRACLE", *REFERENCES]
-    return {title: scores_of(pd.read_csv(folder / f"{title}.csv", index_col=0)) for title in titles}
+    return _scores(run, "scores", ["MIRACLE", *REFERENCES])
+
+
+def two_cohort_scores(run: Run) -> dict[str, pd.DataFrame]:
+    """Scores of the two largest tasks, learned alone and together."""
+    return _scores(run, "experiments", ["alone", "together"])
+
+
+def _scores(run: Run, step: str, names: list[str]) -> dict[str, pd.DataFrame]:
+    """Score the predictions that a step has kept."""
+    return {name: scores_of(run.table(step, name)) for name in names}
 
 
 def ablation_results(run: Run) -> Ablations:
