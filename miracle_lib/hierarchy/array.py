@@ -15,7 +15,7 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy.build import NO_GENE
 from miracle_lib.hierarchy.cache import cached_tables
 from miracle_lib.hierarchy.symbols import SymbolTable
-from miracle_lib.hierarchy.text import read_bytes
+from miracle_lib.hierarchy.text import one_line, read_bytes
 
 GROUPS = {
     "promoter": ("TSS1500", "TSS200", "5'UTR", "1stExon"),
@@ -311,7 +311,10 @@ def _parse_masks(path: Path) -> pd.DataFrame:
     data = read_bytes(path)
     first = data[: data.find(b"\n")]
     parse = csv.ParseOptions(delimiter="\t" if b"\t" in first else ",")
-    table = csv.read_csv(pa.BufferReader(data), parse_options=parse).to_pandas()
+    try:
+        table = csv.read_csv(pa.BufferReader(data), parse_options=parse).to_pandas()
+    except pa.ArrowInvalid as error:
+        raise MiracleError(f"{path.name} is not a regular table: {one_line(error)}") from None
     names = ("IlmnID", "Name", "Probe_ID", "probeID", "site")
     site = next((column for column in names if column in table), None)
     if site is None:
@@ -353,7 +356,7 @@ def _read_columns(path: Path, columns: list[str]) -> list[pa.Array]:
             ),
         )
     except pa.ArrowInvalid as error:
-        raise MiracleError(f"{path.name} is not a regular CSV table: {error}") from None
+        raise MiracleError(f"{path.name} is not a regular table: {one_line(error)}") from None
     return [table[column].combine_chunks() for column in columns]
 
 

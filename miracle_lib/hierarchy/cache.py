@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from miracle_lib.errors import MiracleError
 from miracle_lib.files import atomic_path, sha256
 
 
@@ -35,6 +36,11 @@ def cached_tables(
     -------
     tuple of DataFrame
 
+    Raises
+    ------
+    MiracleError
+        If there is no such file.
+
     Examples
     --------
     >>> import tempfile
@@ -45,6 +51,8 @@ def cached_tables(
     >>> cached_tables(folder / "a.csv", "demo", ("t",), lambda: 1 / 0, folder)[0]["x"].tolist()
     [1]
     """
+    if not path.is_file():
+        raise MiracleError(f"there is no file {path}")
     folder = cache or os.environ.get("MIRACLE_CACHE")
     if not folder:
         return parse()

@@ -12,7 +12,7 @@ import pandas as pd
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy.build import check_acyclic
 from miracle_lib.hierarchy.gene_sets import read_gmt_lines
-from miracle_lib.hierarchy.text import read_text
+from miracle_lib.hierarchy.text import one_line, read_text
 
 
 class PathwayTree(NamedTuple):
@@ -169,7 +169,7 @@ def _read_obo(
     try:
         ontology = obonet.read_obo(io.StringIO(read_text(path)))
     except (ValueError, KeyError, AssertionError) as error:
-        raise MiracleError(f"{path.name} is not an ontology in OBO format ({error})") from None
+        raise MiracleError(f"{path.name} is no ontology in OBO format: {one_line(error)}") from None
     default = ontology.graph.get("default-namespace")
     terms = {
         term: data

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.hierarchy.text import read_text
+from miracle_lib.hierarchy.text import one_line, read_text
 
 _COLUMNS = {
     "approved": ("symbol", "Approved symbol"),
@@ -157,7 +157,11 @@ def read_hgnc(path: str | Path) -> SymbolTable:
     ['TSBP1']
     """
     path = Path(path)
-    table = pd.read_csv(io.StringIO(read_text(path)), sep="\t", dtype=str, keep_default_na=False)
+    text = io.StringIO(read_text(path))
+    try:
+        table = pd.read_csv(text, sep="\t", dtype=str, keep_default_na=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise MiracleError(f"{path.name} is not a regular table: {one_line(error)}") from None
     columns = {
         role: next((name for name in names if name in table), None)
         for role, names in _COLUMNS.items()

@@ -78,3 +78,8 @@ def read_text(path: str | Path) -> str:
         return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise MiracleError(f"{Path(path).name} is not UTF-8 text (at byte {error.start})") from None
+
+
+def one_line(error: Exception) -> str:
+    """What a parser complains of, short and on one line."""
+    return " ".join(str(error).split())[:120]

@@ -105,12 +105,21 @@ def test_a_parsed_manifest_comes_from_the_cache_until_its_content_changes(tmp_pa
     [
         ("site,gene\ncg1,A\n", "no header line that starts with 'IlmnID'"),
         ("IlmnID,Name,CHR\ncg1,cg1,1\n", "no column 'MAPINFO'; its columns are IlmnID, Name, CHR"),
-        (PARALLEL.replace("cg2,cg2,X,2000,B,3'UTR", "cg2,cg2"), "not a regular CSV table"),
+        (
+            PARALLEL.replace("cg2,cg2,X,2000,B,3'UTR", "cg2,cg2"),
+            "manifest.csv is not a regular table",
+        ),
     ],
 )
 def test_other_files_are_refused(read, text, message):
     with pytest.raises(MiracleError, match=message):
         read(text)
+
+
+def test_a_missing_manifest_is_refused_with_and_without_a_cache(tmp_path):
+    for cache in (None, tmp_path):
+        with pytest.raises(MiracleError, match="there is no file .*none.csv"):
+            read_illumina_manifest(tmp_path / "none.csv", cache=cache)
 
 
 def test_promoter_and_body_keep_a_pair_whose_other_transcript_differs(read):
@@ -195,6 +204,7 @@ def test_probe_masks_of_either_layout(tmp_path):
     [
         ("cpg,snp\ncg1,True\n", "no column of sites .*its columns are cpg, snp"),
         ("IlmnID,snp\ncg1,maybe\n", "no column of true/false values"),
+        ("IlmnID,snp\ncg1,True,x\n", "a.csv is not a regular table: CSV parse error"),
     ],
 )
 def test_tables_that_are_no_masks_are_refused(tmp_path, text, message):

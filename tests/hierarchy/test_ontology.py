@@ -119,7 +119,7 @@ def test_relations_and_evidence_are_choices(go):
         ({"namespace": "biological_process"}, "no term of the namespace .*function, process"),
         ({"gaf": GAF + "\nshort\tline"}, r"human\.gaf\.gz, line 10: expected at least 15"),
         ({"gaf": gaf_line("A", "GO:99")}, "no annotation of human.gaf.gz is to a term"),
-        ({"obo": "hello"}, r"go\.obo"),
+        ({"obo": "hello\tthere"}, r"go\.obo is no ontology in OBO format: [^\n]*hello there"),
     ],
 )
 def test_bad_ontologies_are_refused(go, change, message):

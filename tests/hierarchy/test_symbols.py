@@ -65,6 +65,13 @@ def test_custom_downloads_have_other_column_names(tmp_path):
     assert read_hgnc(path).update(["X1", "EPG3"]) == ["VMP1", "VMP1"]
 
 
+def test_a_ragged_table_is_refused(tmp_path):
+    path = tmp_path / "ragged.txt"
+    path.write_text("symbol\tprev_symbol\nA\tB\nC\tD\tE\n")
+    with pytest.raises(MiracleError, match=r"ragged\.txt is not a regular table.*line 3"):
+        read_hgnc(path)
+
+
 def test_a_table_without_symbols_is_refused(tmp_path):
     path = tmp_path / "other.txt"
     path.write_text("id\tname\n1\tx\n")
