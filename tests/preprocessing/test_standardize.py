@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
@@ -49,6 +50,24 @@ def test_cohort_cannot_be_told_afterwards(merged):
     z[X.isna()] = np.nan
     means = z.groupby(obs["cohort"]).mean()
     assert means.abs().max().max() < 1e-4
+
+
+def test_what_is_missing_does_not_name_the_cohort():
+    cohorts = simulate_cohorts({"A": 120, "B": 120}, n_sites=300, missing=0.05).cohorts
+    X, _, obs = merge_cohorts([cohorts["A"][:, 50:], cohorts["B"][:, :250]], sites="union")
+    cohort, is_a = obs["cohort"], (obs["cohort"] == "Simulated A").to_numpy()
+    filled, standardised = [], []
+    for train, test in StratifiedKFold(5, shuffle=True, random_state=0).split(X, is_a):
+        # inside the fold: centred over all samples, test means would mirror training means
+        fitted = CohortStandardizer().fit(X.iloc[train], cohort=cohort.iloc[train])
+        z = fitted.transform(X, cohort=cohort)
+        for values, scores in ((X.fillna(0), filled), (z, standardised)):
+            model = LogisticRegression(C=0.01, max_iter=500)
+            model.fit(values.iloc[train], is_a[train])
+            score = model.decision_function(values.iloc[test])
+            scores.append(roc_auc_score(is_a[test], score))
+    assert np.mean(filled) > 0.99
+    assert 0.35 < np.mean(standardised) < 0.65
 
 
 def test_missing_becomes_zero(merged):
