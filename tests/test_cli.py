@@ -1,7 +1,9 @@
 import nbformat
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import miracle_lib as ml
 from miracle_lib.cli import app
 from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline import notebooks as module
@@ -86,3 +88,42 @@ def test_a_failing_notebook_keeps_its_copy_with_the_error(one_notebook):
         execute_run(run)
     text = (run.directory / "notebooks" / "a.ipynb").read_text()
     assert "no such cohort" in text
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A small fitted model on disk with the samples it was fitted on."""
+    folder = tmp_path_factory.mktemp("model")
+    data = ml.simulate_cohorts({"MS": 40, "RA": 40}, n_sites=200)
+    X, Y, obs = ml.merge_cohorts(list(data.cohorts.values()))
+    hierarchy = ml.Hierarchy.from_tables(data.site_gene, data.gene_sets, sites=X.columns)
+    model = ml.MiracleClassifier(hierarchy, epochs=(2, 2, 0), progress=False)
+    model.fit(X, Y, cohort=obs["cohort"]).save(folder / "model")
+    return folder / "model", model, X
+
+
+def test_predict_writes_what_the_model_says(saved, tmp_path):
+    path, model, X = saved
+    X.to_csv(tmp_path / "new.csv")
+    answer = call("predict", str(path), str(tmp_path / "new.csv"), "-o", str(tmp_path / "p.csv"))
+    assert answer.exit_code == 0, answer.stderr
+    written = pd.read_csv(tmp_path / "p.csv", index_col=0)
+    pd.testing.assert_frame_equal(
+        written, model.predict_proba(X), check_names=False, check_dtype=False, atol=1e-5
+    )
+
+
+def test_predict_refuses_a_table_with_too_few_sites_and_writes_nothing(saved, tmp_path):
+    path, _, X = saved
+    X.iloc[:, :20].to_csv(tmp_path / "few.csv")
+    answer = call("predict", str(path), str(tmp_path / "few.csv"), "-o", str(tmp_path / "p.csv"))
+    assert answer.exit_code == 1
+    assert "a share of" in answer.stderr
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_info_names_tasks_and_sizes(saved):
+    answer = call("info", str(saved[0]))
+    assert answer.exit_code == 0
+    assert "Simulated MS" in answer.stdout
+    assert "pathways" in answer.stdout

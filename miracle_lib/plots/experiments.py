@@ -33,7 +33,7 @@ def rebuilt_by_epochs(curve: pd.DataFrame) -> Figure:
     axes.set_xscale("log")
     axes.set_xticks(mean.index, [str(length) for length in mean.index])
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set(xlabel="epochs of training", ylabel="variance of held-out samples rebuilt")
     axes.legend(frameon=False)
     return figure

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import yaml
+
+from miracle_lib.config import Parameters
+from miracle_lib.pipeline import answers, data, models
+from miracle_lib.pipeline.notebooks import open_profile_run
+from miracle_lib.pipeline.run import Run
+
+PROFILE = {
+    "title": "two simulated cohorts",
+    "simulation": {"sizes": {"MS": 60, "RA": 80}, "n_sites": 400, "effect": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("steps")
+    (folder / "two.yaml").write_text(yaml.safe_dump(PROFILE))
+    return Run(
+        Parameters(
+            profile=str(folder / "two.yaml"),
+            run_dir=str(folder / "run"),
+            selection="ttest",
+            n_sites=150,
+            n_folds=2,
+        )
+    )
+
+
+def test_samples_keep_labels_subjects_and_covariates(run):
+    X, Y, obs = data.tables(run)
+    assert X.shape[0] == Y.shape[0] == 140
+    assert list(Y.columns) == ["MS", "RA"]
+    assert Y.notna().sum(axis=1).eq(1).all()
+    assert obs["subject"].nunique() < len(obs)
+    assert {"age", "sex", "smoking", "cell_Gran"} <= set(data.covariate_table(obs))
+    assert "label" not in data.covariate_table(obs)
+
+
+def test_the_mask_is_built_over_the_sites_that_were_kept(run):
+    X, _, _ = data.tables(run)
+    assert set(data.graph(run).sites) <= set(X.columns)
+
+
+def test_scores_come_from_folds_with_the_selection_inside(run):
+    tables = models.score_tables(run)
+    assert list(tables) == ["MIRACLE", *models.REFERENCES]
+    for table in tables.values():
+        predictions = table.attrs["predictions"]
+        assert len(predictions) == 140
+        assert set(predictions["fold"]) == {0, 1}
+    estimator = models.selected(run, models.classifier(run))
+    assert [name for name, _ in estimator.steps] == ["siteselector", "miracleclassifier"]
+    assert tables["MIRACLE"]["auroc"].mean() > 0.7
+
+
+def test_the_fitted_model_is_kept_and_reads_the_selected_sites(run):
+    model = models.fitted_model(run)
+    assert len(model.sites_) <= 300
+    X, _, _ = data.tables(run)
+    assert np.isfinite(model.predict_proba(X).to_numpy()).all()
+
+
+def test_planted_pathways_are_named_and_counted(run):
+    table = answers.recovery(run)
+    assert table["planted"].tolist() == [5, 5]
+    assert (table["named and planted"] <= table["named"]).all()
+    assert table["named and planted"].sum() >= 2
+
+
+def test_real_cohorts_take_the_same_path(mirror, tmp_path):
+    real = open_profile_run("blood", str(tmp_path), {}, str(mirror))
+    X, Y, obs = data.tables(real)
+    assert len(X) == 100 + 699 + 508
+    assert set(Y.columns) == {"Rheumatoid arthritis", "Depression", "Parkinson"}
+    assert set(obs["cohort"]) == {"GSE42861", "GSE125105", "GSE72774"}
+    assert set(data.validation_sets(real)) == {"Reactome", "KEGG"}
+    assert len(data.graph(real).pathways) > 500
+    assert "Real cohorts" in real.banner
+    assert "GSE42861_series_matrix.txt.gz" in (tmp_path / "provenance.json").read_text()
