@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from gzip import BadGzipFile
 from itertools import chain
 from pathlib import Path
@@ -149,7 +148,7 @@ def read_rows(
     blocks = _whole_lines(stream)
     first = next(blocks, b"")
     builder = _Builder(len(layout.columns), n_sites or _estimate_rows(layout.path, first))
-    parse = partial(_parse, layout)
+    parse = _Parser(layout)
     workers = min(3, os.cpu_count() or 1)
     line, closed = first_line, end is None
     # Inflating and parsing run side by side; a few blocks wait in between.
@@ -199,43 +198,50 @@ def _estimate_rows(path: Path, block: bytes) -> int:
 
 def _line_start(block: bytes, text: bytes) -> int:
     """Position of the line that starts with ``text``, or -1."""
+    if text[:1] not in block:  # one character is found much faster than several
+        return -1
     if block.startswith(text):
         return 0
     at = block.find(b"\n" + text)
     return at + 1 if at >= 0 else -1
 
 
-def _parse(layout: Layout, block: bytes, line: int) -> tuple[np.ndarray, pa.Array]:
-    """Parse whole lines into values, samples x sites, and the names of the sites."""
-    values = [str(column.field) for column in layout.columns]
-    masked = [i for i, column in enumerate(layout.columns) if column.detection is not None]
-    detections = [str(layout.columns[i].detection) for i in masked]
-    if not block.strip():
-        return np.empty((len(values), 0), np.float32), pa.array([], pa.string())
-    try:
-        table = arrow_csv.read_csv(
-            pa.BufferReader(block),
-            read_options=arrow_csv.ReadOptions(
+class _Parser:
+    """Parses whole lines into values, samples x sites, and the names of the sites."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._values = [str(column.field) for column in layout.columns]
+        self._masked = [i for i, c in enumerate(layout.columns) if c.detection is not None]
+        self._detections = [str(layout.columns[i].detection) for i in self._masked]
+        numbers = self._values + self._detections
+        self._options = {
+            "read_options": arrow_csv.ReadOptions(
                 column_names=[str(field) for field in range(layout.n_fields)],
-                block_size=len(block) + 1,
+                block_size=1 << 30,  # a block is parsed in one piece
                 use_threads=False,
             ),
-            parse_options=arrow_csv.ParseOptions(delimiter=layout.delimiter),
-            convert_options=arrow_csv.ConvertOptions(
-                include_columns=["0", *values, *detections],
-                column_types={"0": pa.string()} | dict.fromkeys(values + detections, pa.float32()),
+            "parse_options": arrow_csv.ParseOptions(delimiter=layout.delimiter),
+            "convert_options": arrow_csv.ConvertOptions(
+                include_columns=["0", *numbers],
+                column_types={"0": pa.string()} | dict.fromkeys(numbers, pa.float32()),
                 null_values=MISSING,
                 quoted_strings_can_be_null=True,
             ),
-        )
-    except pa.ArrowInvalid as error:
-        raise _explain(layout, block, line) from error
-    matrix = _matrix(table, values)
-    if detections:
-        matrix[masked] = np.where(
-            _matrix(table, detections) > np.float32(layout.detection_p), np.nan, matrix[masked]
-        )
-    return matrix, table["0"].combine_chunks()
+        }
+
+    def __call__(self, block: bytes, line: int) -> tuple[np.ndarray, pa.Array]:
+        if block.isspace() or not block:
+            return np.empty((len(self._values), 0), np.float32), pa.array([], pa.string())
+        try:
+            table = arrow_csv.read_csv(pa.BufferReader(block), **self._options)
+        except pa.ArrowInvalid as error:
+            raise _explain(self._layout, block, line) from error
+        matrix = _matrix(table, self._values)
+        if self._detections:
+            failed = _matrix(table, self._detections) > np.float32(self._layout.detection_p)
+            matrix[self._masked] = np.where(failed, np.nan, matrix[self._masked])
+        return matrix, table["0"].combine_chunks()
 
 
 def _matrix(table: pa.Table, names: list[str]) -> np.ndarray:
