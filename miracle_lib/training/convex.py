@@ -89,7 +89,7 @@ class HeadProblem:
         keep: np.ndarray,
         task_weights: np.ndarray,
         start: np.ndarray | None = None,
-        max_iterations: int = 200,
+        tolerance: float = 1e-9,
     ) -> np.ndarray:
         """Return the solution on some of the pairs.
 
@@ -100,7 +100,8 @@ class HeadProblem:
             Weight of each task's loss.
         start : ndarray, optional
             Solution to start from.
-        max_iterations : int
+        tolerance : float
+            Relative fall of the objective at which it stops.
         """
         root, member = self.root[keep], self.member[keep]
         sign = 2 * self.pairs.label[keep] - 1
@@ -115,7 +116,7 @@ class HeadProblem:
             return value, np.concatenate([root.T @ slope + a, member.T @ slope])
 
         start = np.zeros(self.n_unknowns) if start is None else start
-        options = {"maxiter": max_iterations, "ftol": 1e-10, "gtol": 1e-5}
+        options = {"maxiter": 500, "ftol": tolerance, "gtol": 1e-5}
         return minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
 
     def out_of_fold(self, folds: np.ndarray, task_weights: np.ndarray) -> np.ndarray:
@@ -123,7 +124,7 @@ class HeadProblem:
         fold = folds[self.pairs.row]
         logits = np.empty(len(self.pairs))
         for held_out in np.unique(fold):
-            solution = self.solve(fold != held_out, task_weights)
+            solution = self.solve(fold != held_out, task_weights, tolerance=1e-5)
             logits[fold == held_out] = self.logits(solution)[fold == held_out]
         return logits
 

@@ -113,7 +113,7 @@ def fit_prior(
         jac=True,
         method="L-BFGS-B",
         bounds=evidence.bounds,
-        options={"maxiter": MAX_ITERATIONS, "ftol": 1e-6},
+        options={"maxiter": MAX_ITERATIONS, "ftol": 1e-5},
     ).x
     scale, noise, sharing = evidence.unpack(found)
     # A logistic error has SD 1.81; latent values are brought to the scale of this error.

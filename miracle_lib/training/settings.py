@@ -50,7 +50,7 @@ class Settings:
 
     autoencoder: StageSettings = StageSettings(20, 3e-3)
     heads: StageSettings = StageSettings(5, 1e-3, None, None)
-    finetune: StageSettings = StageSettings(10, 1e-4)
+    finetune: StageSettings = StageSettings(10, 1e-4, patience=3)
     solver: Literal["convex", "adam"] = "convex"
     kl_weight: float = 0.1
     kl_warmup: int = 5
