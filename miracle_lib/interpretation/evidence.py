@@ -35,7 +35,7 @@ class Problem:
     Attributes
     ----------
     sites : array, n_samples x n_sites
-        Standardised methylation of the sites in the hierarchy.
+        Standardised methylation of the sites in the hierarchy (float32 halves the memory).
     latent : array, n_samples x n_pathways
         Pathway activities.
     covariance : array, n_samples x n_samples
@@ -117,8 +117,12 @@ def _measures(problem: Problem, labels: np.ndarray) -> dict[str, np.ndarray]:
     basis, scale, _ = np.linalg.svd(design, full_matrices=False)
     basis = basis[:, scale > 1e-8 * scale[0]]
 
+    def residual(values: np.ndarray) -> np.ndarray:
+        own = basis.astype(values.dtype)
+        return values - own @ (own.T @ values)
+
     def adjusted(values: np.ndarray) -> np.ndarray:
-        values = values - basis @ (basis.T @ values)
+        values = residual(values)
         length = np.sqrt((values**2).sum(axis=0))
         return values / np.where(length > 1e-9, length, np.inf)
 
@@ -126,7 +130,7 @@ def _measures(problem: Problem, labels: np.ndarray) -> dict[str, np.ndarray]:
     member = problem.member.astype(float)
     inverse = np.linalg.inv((member.T @ member).toarray() + RIDGE * np.eye(member.shape[1]))
     noise = LOGISTIC_VARIANCE * np.eye(n)
-    dual = np.linalg.solve(problem.covariance + noise, labels - labels.mean(axis=0))
+    dual = np.linalg.solve(problem.covariance + noise, residual(labels))
     weight = problem.latent_scale * (problem.latent - problem.latent.mean(axis=0)).T @ dual
     use = weight * (latent.T @ y)
     directed, undirected = [], []

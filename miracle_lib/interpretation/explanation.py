@@ -229,16 +229,20 @@ def _problem(model, X, label, task, cohort, covariates, groups) -> Problem:
         for name, block in features.items()
     )
     n = len(label)
+    stratum = np.zeros(n, int) if cohort is None else pd.factorize(cohort.loc[X.index])[0]
+    adjust = np.column_stack(
+        [np.eye(stratum.max() + 1)[stratum], covariate_matrix(covariates, X.index)]
+    )
     return Problem(
-        sites=z.double().cpu().numpy()[:, : len(model.hierarchy_.sites)],
+        sites=z.cpu().numpy()[:, : len(model.hierarchy_.sites)],
         latent=features["pathways"],
         covariance=covariance,
         latent_scale=scale["pathways"],
         member=membership(model.hierarchy_),
         label=label.to_numpy(float),
         block=np.arange(n) if groups is None else pd.factorize(groups.loc[X.index])[0],
-        stratum=np.zeros(n) if cohort is None else pd.factorize(cohort.loc[X.index])[0],
-        covariates=covariate_matrix(covariates, X.index),
+        stratum=stratum,
+        covariates=np.column_stack([cohorts, covariate_matrix(covariates, X.index)]),
     )
 
 

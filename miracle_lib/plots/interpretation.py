@@ -320,7 +320,7 @@ def activity_plot(
     """
     rows = test[test["pathway"] == pathway].set_index("cohort")
     cohorts = [name for name in dict.fromkeys(cohort) if name in rows.index]
-    figure = Figure(figsize=(1.6 + 1.15 * len(cohorts), 3.8), layout="constrained")
+    figure = Figure(figsize=(max(4.2, 1.6 + 1.15 * len(cohorts)), 3.9), layout="constrained")
     axes = figure.subplots()
     rng = np.random.default_rng(0)
     for place, name in enumerate(cohorts):
@@ -338,15 +338,13 @@ def activity_plot(
     axes.set_xticks(range(len(cohorts)), [_short(c, 18) for c in cohorts], fontsize=8, rotation=20)
     axes.set_ylabel("activity (SD; up = more methylation)")
     axes.axhline(0, color=_BAND, lw=1, zorder=0)
-    axes.legend(
-        handles=[
-            Line2D([], [], color=_PLAIN, marker="o", ls="", label="control"),
-            Line2D([], [], color="#882255", marker="o", ls="", label="case"),
-            Line2D([], [], color="k", label="mean"),
-        ],
-        fontsize=7,
-    )
-    figure.suptitle(_short(pathway, 60), fontsize=10)
+    handles = [
+        Line2D([], [], color=_PLAIN, marker="o", ls="", label="control"),
+        Line2D([], [], color="#882255", marker="o", ls="", label="case"),
+        Line2D([], [], color="k", label="mean"),
+    ]
+    figure.legend(handles=handles, fontsize=7, loc="outside lower center", ncols=3)
+    figure.suptitle(fill(_short(pathway, 90), 24 + 12 * len(cohorts)), fontsize=9)
     return figure
 
 
