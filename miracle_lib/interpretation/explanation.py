@@ -230,9 +230,7 @@ def _problem(model, X, label, task, cohort, covariates, groups) -> Problem:
     )
     n = len(label)
     stratum = np.zeros(n, int) if cohort is None else pd.factorize(cohort.loc[X.index])[0]
-    adjust = np.column_stack(
-        [np.eye(stratum.max() + 1)[stratum], covariate_matrix(covariates, X.index)]
-    )
+    cohorts = np.eye(stratum.max() + 1)[stratum]
     return Problem(
         sites=z.cpu().numpy()[:, : len(model.hierarchy_.sites)],
         latent=features["pathways"],
