@@ -57,15 +57,17 @@ def _svm(kernel: str) -> Callable[..., SVC]:
     return make
 
 
-def _forest(min_samples_leaf: int) -> RandomForestClassifier:
-    """Random forest of 200 trees."""
-    return RandomForestClassifier(200, min_samples_leaf=min_samples_leaf, random_state=0)
+def _forest(min_samples_leaf: int, n_estimators: int = 200) -> RandomForestClassifier:
+    """Random forest."""
+    return RandomForestClassifier(n_estimators, min_samples_leaf=min_samples_leaf, random_state=0)
 
 
-def _boosting(max_depth: int, learning_rate: float) -> GradientBoostingClassifier:
-    """Gradient boosting of 100 trees on random halves of the samples and root-p sites."""
+def _boosting(
+    max_depth: int, learning_rate: float, n_estimators: int = 100
+) -> GradientBoostingClassifier:
+    """Gradient boosting on random halves of the samples and root-p sites."""
     return GradientBoostingClassifier(
-        n_estimators=100,
+        n_estimators=n_estimators,
         max_depth=max_depth,
         learning_rate=learning_rate,
         subsample=0.5,
@@ -74,9 +76,16 @@ def _boosting(max_depth: int, learning_rate: float) -> GradientBoostingClassifie
     )
 
 
-def _neighbours(n_neighbors: int) -> BaseEstimator:
-    """k-nearest neighbours."""
-    return KNeighborsClassifier(n_neighbors, weights="distance")
+class _Neighbours(KNeighborsClassifier):
+    """k-nearest neighbours, fewer where the training part is smaller."""
+
+    def __init__(self, n_neighbors: int) -> None:
+        super().__init__(n_neighbors, weights="distance")
+
+    def fit(self, X: np.ndarray, y: np.ndarray) -> "_Neighbours":
+        """Keep the training samples."""
+        self.set_params(n_neighbors=min(self.n_neighbors, len(X)))
+        return super().fit(X, y)
 
 
 def _components(n_components: int, C: float) -> BaseEstimator:
@@ -110,10 +119,11 @@ BASELINES: dict[str, Recipe] = {
     "rbf_svm": Recipe(_svm("rbf"), {"C": [0.1, 1.0, 10.0]}),
     "random_forest": Recipe(_forest, {"min_samples_leaf": [1, 5]}),
     "gradient_boosting": Recipe(_boosting, {"max_depth": [1, 3], "learning_rate": [0.05, 0.1]}),
-    "knn": Recipe(_neighbours, {"n_neighbors": [3, 5, 11, 21]}, RowSpace),
+    "knn": Recipe(_Neighbours, {"n_neighbors": [3, 5, 11, 21]}, RowSpace),
     "naive_bayes": Recipe(_naive_bayes, {"var_smoothing": [1e-9, 1e-2, 1.0]}),
     "pca_logistic": Recipe(_components, {"n_components": [5, 20, 50], "C": [0.01, 1]}, RowSpace),
-    "dense_autoencoder": Recipe(DenseAutoencoder, {"weight_decay": [1e-3, 1e-1]}),
+    # Dense first and last layers and squared errors know no axes: a rotation loses nothing.
+    "dense_autoencoder": Recipe(DenseAutoencoder, {"weight_decay": [1e-3, 1e-1]}, RowSpace),
     "covariates": Recipe(_logistic, {"C": [0.01, 0.1, 1.0]}, reads="covariates"),
     "single_cpg": Recipe(_logistic, {"C": [1.0]}, lambda: SelectKBest(f_classif, k=1)),
 }

@@ -40,9 +40,12 @@ class DenseAutoencoder(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: np.ndarray, y: np.ndarray) -> "DenseAutoencoder":
-        """Train on standardised values (n_samples, n_sites) and labels 0/1."""
+        """Train on standardised, possibly rotated, values (n_samples, n_columns) and labels 0/1."""
         self.classes_ = np.array([0, 1])
         values = torch.as_tensor(np.asarray(X), dtype=torch.float32)
+        # One factor for all columns: starting weights expect a variance of about 1.
+        self.scale_ = float(values.std()) or 1.0
+        values = values / self.scale_
         labels = torch.as_tensor(np.asarray(y), dtype=torch.float32)
         width, code = self.hidden
         with torch.random.fork_rng(devices=[]):
@@ -80,7 +83,7 @@ class DenseAutoencoder(ClassifierMixin, BaseEstimator):
     @torch.no_grad()
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Probabilities of control and case, (n_samples, 2)."""
-        values = torch.as_tensor(np.asarray(X), dtype=torch.float32)
+        values = torch.as_tensor(np.asarray(X), dtype=torch.float32) / self.scale_
         case = torch.sigmoid(self.head_(self.encoder_(values))[:, 0]).numpy()
         return np.stack([1 - case, case], axis=1)
 

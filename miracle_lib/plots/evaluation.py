@@ -125,9 +125,10 @@ def ablation_effects(
         axes.plot(single, np.full(len(single), y_row), "|", color=_OTHER, markersize=8)
         axes.plot([row.low, row.high], [y_row, y_row], color=_OWN, linewidth=1.8)
         axes.plot(row.difference, y_row, "o", color=_OWN, markersize=5)
-        for end, marker in ((row.low, "<"), (row.high, ">")):
+        for end in (row.low, row.high):
             if limit is not None and abs(end) > limit:
-                axes.plot(np.sign(end) * limit, y_row, marker, color=_OWN, clip_on=False)
+                arrow = ">" if end > 0 else "<"
+                axes.plot(np.sign(end) * limit, y_row, arrow, color=_OWN, clip_on=False)
     axes.set_yticks([place for place, _, _ in labels], [text for _, text, _ in labels])
     for tick, (_, _, heading) in zip(axes.get_yticklabels(), labels, strict=True):
         tick.set_fontweight("bold" if heading else "normal")

@@ -32,9 +32,13 @@ def planted():
 @pytest.mark.parametrize("name", BASELINES)
 def test_every_baseline_finds_the_planted_signal(planted, name):
     X, Y, cohort, covariates = planted
-    options = {"epochs": 10, "hidden": (32, 8)} if name == "dense_autoencoder" else None
+    options = {
+        "dense_autoencoder": {"hidden": (32, 8)},
+        "random_forest": {"n_estimators": 50},
+        "gradient_boosting": {"n_estimators": 50},
+    }.get(name)
     scores = cross_validate(
-        PerTaskBaseline(name, options=options), X, Y, None, cohort, covariates, n_splits=3
+        PerTaskBaseline(name, 2, options), X, Y, None, cohort, covariates, n_splits=2
     )
     floor = {"knn": 0.65, "covariates": 0.75, "single_cpg": 0.6}.get(name, 0.75)
     assert scores["auroc"].mean() > floor

@@ -81,14 +81,14 @@ def test_same_seed_same_scores_and_parallel_folds_change_nothing():
 def test_leak_probe_honest_interval_covers_half_and_the_leaky_one_does_not():
     estimator = make_pipeline(SiteSelector(k=20), PerTaskBaseline("logistic_l2", n_inner=2))
     honest, leaky = [], []
-    for seed in range(5):
-        X, Y = noise(seed=seed)
+    for seed in range(4):
+        X, Y = noise(sites=1000, seed=seed)
         for protocol, rows in (("nested", honest), ("leaky", leaky)):
             scores = cross_validate(estimator, X, Y, protocol=protocol, random_state=seed)
             rows.append(summarise(scores, ("auroc",)).iloc[-1])
     assert all(row["low"] > 0.5 for row in leaky)
     assert min(row["estimate"] for row in leaky) > 0.8
-    assert sum(row["low"] <= 0.5 <= row["high"] for row in honest) >= 4
+    assert sum(row["low"] <= 0.5 <= row["high"] for row in honest) >= 3
     assert abs(np.mean([row["estimate"] for row in honest]) - 0.5) < 0.1
 
 
@@ -108,7 +108,7 @@ def test_no_protocol_step_sees_the_test_rows():
 
 
 def test_permutation_test_sees_a_signal_and_not_its_absence():
-    X, Y = noise(n=40, sites=30)
+    X, Y = noise(n=40, sites=20)
     estimator = PerTaskBaseline("logistic_l2", n_inner=2)
     nothing = permutation_test(estimator, X, Y, n_permutations=19, n_splits=2)
     X.loc[Y["RA"] == 1, X.columns[:10]] += 0.15

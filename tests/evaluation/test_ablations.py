@@ -1,0 +1,208 @@
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
+from miracle_lib.errors import MiracleError
+from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.evaluation import (
+    AblationGrid,
+    Ablations,
+    PerTaskBaseline,
+    SingleTask,
+    cross_validate,
+    load_ablations,
+    policy_table,
+    ranking_stability,
+    run_ablations,
+    site_curve,
+)
+from miracle_lib.evaluation.ablations import Variant, build
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.model.weighting import POLICIES
+
+QUICK = {"epochs": [2, 2, 1]}
+GRID = AblationGrid(
+    scales={"small": {"n_splits": 2, "model": QUICK}, "full": {"n_splits": 3}},
+    comparisons={
+        "tasks": {
+            "question": "?",
+            "reference": "single",
+            "levels": {
+                "single": {"tasks": "single"},
+                "multi": {},
+                "off": {"model": {"sharing": 0.0}, "small": False},
+            },
+        },
+        "weighting": {
+            "question": "?",
+            "reference": "pwinval",
+            "levels": {
+                "pwinval": {"model": {"weighting": "pwinval"}},
+                "uniform": {"model": {"weighting": "uniform"}},
+            },
+        },
+        "sites": {
+            "question": "?",
+            "reference": "all",
+            "levels": {"all": {}, "150": {"n_sites": 150}, "9999": {"n_sites": 9999}},
+        },
+        "baselines": {
+            "question": "?",
+            "reference": "miracle",
+            "levels": {
+                "miracle": {},
+                "logistic_l2": {"baseline": "logistic_l2"},
+                "covariates": {"baseline": "covariates"},
+            },
+        },
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    simulation = simulate_cohorts({"RA": 60, "MS": 60}, n_sites=600, effect=0.4, random_state=1)
+    X, Y, obs = merge_cohorts(list(simulation.cohorts.values()))
+    return {
+        "X": X,
+        "Y": Y,
+        "hierarchy": Hierarchy.from_tables(simulation.site_gene, simulation.gene_sets),
+        "groups": obs["subject"],
+        "cohort": obs["cohort"],
+    }
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("cells")
+
+
+@pytest.fixture(scope="module")
+def ablations(data, store) -> Ablations:
+    return run_ablations(GRID, store=store, **data)
+
+
+def test_grid_runs_what_the_scale_and_the_data_allow(ablations, data, store):
+    assert list(ablations.levels("tasks")) == ["single", "multi"]
+    assert list(ablations.levels("sites")) == ["all", "150"]
+    assert list(ablations.levels("baselines")) == ["miracle", "logistic_l2"]
+    # single, default, uniform, 150 sites, logistic; two folds each: equal levels run once.
+    assert len(list(store.glob("*.json"))) == 10
+    mine = ablations.levels("baselines")["miracle"]
+    pd.testing.assert_frame_equal(mine, ablations.levels("weighting")["pwinval"])
+
+
+def test_scores_are_those_of_cross_validate(ablations, data):
+    rest = {name: data[name] for name in ("X", "Y", "groups", "cohort")}
+    expected = cross_validate(PerTaskBaseline("logistic_l2"), n_splits=2, **rest)
+    found = ablations.levels("baselines")["logistic_l2"]
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_effects_are_paired_differences_by_fold(ablations):
+    effects = ablations.effects()
+    levels = ablations.levels("tasks")
+    row = effects.query("comparison == 'tasks' and level == 'multi' and task == 'RA'").iloc[0]
+    by_fold = [
+        levels[name].query("task == 'RA'").set_index("fold")["auroc"]
+        for name in ("multi", "single")
+    ]
+    difference = by_fold[0] - by_fold[1]
+    assert row["difference"] == pytest.approx(difference.mean())
+    # two folds: variance factor 1/2 + 1, and the 97.5 % point of t on one degree of freedom
+    half = 12.7062047 * np.sqrt(difference.var() * 1.5)
+    assert row["high"] - row["difference"] == pytest.approx(half, rel=1e-6)
+    assert "cannot support a claim" in effects.attrs["note"]
+
+
+def test_policy_and_site_tables(ablations):
+    policies = policy_table(ablations).set_index("level")
+    assert policies["epochs"].between(1, 5).all()
+    assert (policies["epochs_to_best"] <= policies["epochs"]).all()
+    assert np.isnan(policies.loc["pwinval", "difference"])
+    curve = site_curve(ablations)
+    assert curve["level"].tolist() == ["150", "all"]
+    assert (curve["low"] <= curve["auroc"]).all()
+    assert curve["top_overlap"].between(0, 1).all()
+
+
+def test_single_task_sees_no_other_task(data):
+    X, Y, cohort = data["X"], data["Y"], data["cohort"]
+    estimator = SingleTask(PerTaskBaseline("logistic_l2"))
+    both = estimator.fit(X, Y, cohort).predict_proba(X)
+    other = Y.copy()
+    other["MS"] = 1 - other["MS"]
+    alone = SingleTask(PerTaskBaseline("logistic_l2")).fit(X, other, cohort).predict_proba(X)
+    assert both["RA"].equals(alone["RA"])
+    assert not both["MS"].equals(alone["MS"])
+
+
+def test_build_makes_the_model_that_the_variant_names(data):
+    hierarchy = data["hierarchy"]
+    permuted = build(Variant(mask="permuted"), hierarchy, seed=3)
+    assert permuted.hierarchy.hash == hierarchy.permuted(3).hash != hierarchy.hash
+    dense = build(Variant(baseline="dense_autoencoder"), hierarchy)
+    assert dense.options["hidden"] == (len(hierarchy.genes), len(hierarchy.pathways))
+    piped = build(Variant(n_sites=7, tasks="single", model={"variational": False}), hierarchy)
+    assert piped.estimator[0].k == 7
+    assert piped.estimator[-1].variational is False
+
+
+def test_shipped_grid_is_valid_and_names_every_policy():
+    grid = load_ablations()
+    named = {
+        level.model.get("weighting", name)
+        for name, level in grid.comparisons["weighting"].levels.items()
+    }
+    assert named == set(POLICIES)
+    for comparison in grid.comparisons.values():
+        for level in comparison.levels.values():
+            MiracleClassifier(None, **level.model)
+    assert set(grid.at("small", 2000).comparisons) == set(grid.comparisons)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mask": "biologic"}, "levels.x.mask: Input should be 'biological', 'permuted'"),
+        ({"n_site": 3}, "levels.x.n_site: Extra inputs are not permitted"),
+        ({"baseline": "lasso"}, "unknown baseline 'lasso'"),
+        ({"model": {"epoch": 3}}, "MiracleClassifier has no argument 'epoch'"),
+        ({"protocol": "leaky"}, "a leaky protocol needs n_sites"),
+    ],
+)
+def test_bad_grid_is_named_with_its_place(tmp_path, change, message):
+    path = tmp_path / "grid.yaml"
+    comparison = {"question": "?", "reference": "x", "levels": {"x": change, "y": {}}}
+    content = {"scales": {"small": {"n_splits": 2}}, "comparisons": {"c": comparison}}
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(MiracleError, match=f"grid.yaml: .*{message}"):
+        load_ablations(path)
+
+
+def test_unknown_scale_comparison_and_file(tmp_path):
+    with pytest.raises(MiracleError, match="Unknown scale 'tiny'; expected one of small, full"):
+        GRID.at("tiny", 100)
+    with pytest.raises(MiracleError, match="Unknown comparison 'masks'; expected one of tasks"):
+        GRID.at("small", 100, ["masks"])
+    with pytest.raises(MiracleError, match="does not exist; expected a grid of ablations"):
+        load_ablations(tmp_path / "absent.yaml")
+
+
+def test_ranking_stability_of_equal_and_unrelated_rankings():
+    rng = np.random.default_rng(0)
+    names = [f"p{i}" for i in range(100)]
+    same = rng.normal(size=100)
+    tables = [
+        pd.DataFrame({"repeat": 0, "fold": fold, "task": task, "pathway": names, "score": score})
+        for fold in range(6)
+        for task, score in (("same", same * (-1) ** fold), ("noise", rng.normal(size=100)))
+    ]
+    table = ranking_stability(pd.concat(tables)).set_index("task")
+    assert table.loc["same", ["spearman", "top_overlap"]].tolist() == pytest.approx([1, 1])
+    assert abs(table.loc["noise", "spearman"]) < 0.15
+    assert table.loc["noise", "top_overlap"] < 0.2
+    assert table.loc["noise", "expected_overlap"] == pytest.approx(10 / 190)
+    assert table.loc["noise", "n_pairs"] == 15
