@@ -1,15 +1,19 @@
 """Attribution of a task's logit to sites, genes and pathways."""
 
+import warnings
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from captum.attr import DeepLift, IntegratedGradients, LayerDeepLift, LayerIntegratedGradients
 from scipy import sparse
 from torch import nn
 
 from miracle_lib.errors import MiracleError
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "IProgress not found")  # a notebook widget of tqdm
+    from captum.attr import DeepLift, IntegratedGradients, LayerDeepLift, LayerIntegratedGradients
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
@@ -74,9 +78,11 @@ def attribute(
     parts = []
     for chunk in z.split(256):
         chunk = chunk.detach().requires_grad_(True)
-        values = sum(
-            e.attribute(chunk, baselines=torch.zeros_like(chunk), **options) for e in explainers
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Setting forward, backward hooks")  # DeepLIFT's way
+            values = sum(
+                e.attribute(chunk, baselines=torch.zeros_like(chunk), **options) for e in explainers
+            )
         parts.append(values.detach()[:, : len(columns)])
     return pd.DataFrame(torch.cat(parts).cpu().numpy(), index=X.index, columns=columns)
 

@@ -108,7 +108,8 @@ def graph(run: Run) -> Hierarchy:
 def tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Beta values, task table and covariates with cohort and subject, over the same samples."""
     merged = merged_samples(run)
-    return merged.to_df(), merged.obsm["tasks"], merged.obs
+    texts = merged.obs.select_dtypes("category").columns
+    return merged.to_df(), merged.obsm["tasks"], merged.obs.astype(dict.fromkeys(texts, object))
 
 
 def covariate_table(obs: pd.DataFrame) -> pd.DataFrame:
