@@ -53,7 +53,9 @@ class Features:
         for name in self.blocks:
             gram = np.zeros((n_samples, n_samples))
             for _, scaled in self.parts(name):
-                gram += (scaled @ scaled.T).double().cpu().numpy()
+                # In double: rounding would make the matrix indefinite, and Cholesky fail.
+                scaled = scaled.double()
+                gram += (scaled @ scaled.T).cpu().numpy()
             grams.append(gram)
         return grams
 

@@ -106,3 +106,12 @@ def test_measures_by_hand():
     logits = np.array([0.0, 0.0, np.log(3)])
     np.testing.assert_allclose(log_loss(pairs, logits, 2), [np.log(2), np.log(4 / 3)])
     np.testing.assert_allclose(pair_accuracy(pairs, logits, 2), [0.5, 0.75])
+
+
+def test_many_equal_single_precision_features_leave_the_problem_solvable():
+    base = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    features = Features.of({"pathways": torch.from_numpy(np.tile(base, 200) * 1.0001)})
+    pairs = labelled_pairs((base[:, :1] > 0).astype(float))
+    heads = HeadProblem(features.grams(), pairs, Prior(np.full((1, 1), 20.0), 0.0), 1)
+    logits = heads.logits(heads.solve(np.ones(60, bool), np.ones(1)))
+    assert pair_accuracy(pairs, logits, 1)[0] > 0.95
