@@ -118,6 +118,10 @@ def fetch_cohorts(
     ------
     MiracleError
         See `fetch_file`.
+
+    Examples
+    --------
+    >>> fetch_cohorts(["GSE42861", "GSE106648"])  # doctest: +SKIP
     """
     rows = []
     for manifest in [load_manifest(name) for name in names]:

@@ -97,6 +97,15 @@ def write_cohort(adata: anndata.AnnData, path: str | Path) -> None:
     ------
     MiracleError
         The disk is full or the folder cannot be written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> adata = anndata.AnnData(np.zeros((1, 2), np.float32))
+    >>> path = Path(tempfile.mkdtemp()) / "cohort.h5ad"
+    >>> write_cohort(adata, path)
+    >>> anndata.read_h5ad(path).shape
+    (1, 2)
     """
     path = Path(path)
     try:
@@ -116,6 +125,13 @@ def annotate_sites(adata: anndata.AnnData, *tables: pd.DataFrame) -> None:
     adata : AnnData
     *tables : DataFrame
         Indexed by site. Sites that a table lacks get False, "" or NaN by the type of the column.
+
+    Examples
+    --------
+    >>> adata = anndata.AnnData(np.zeros((1, 2)), var=pd.DataFrame(index=["cg1", "cg2"]))
+    >>> annotate_sites(adata, pd.DataFrame({"genes": ["AHRR"]}, index=["cg2"]))
+    >>> adata.var["genes"].tolist()
+    ['', 'AHRR']
     """
     for table in tables:
         known = table[~table.index.duplicated()].reindex(adata.var_names)

@@ -52,6 +52,14 @@ def read_phenotypes(
     MiracleError
         A rule matches no sample, or the classes are not those expected; the message lists the
         characteristics or values that are there.
+
+    Examples
+    --------
+    >>> from miracle_lib.cohorts import load_manifest
+    >>> samples = pd.DataFrame({"tissue": ["breast tumor", "normal breast"]}, index=["a", "b"])
+    >>> obs = read_phenotypes(samples, load_manifest("GSE66695"), allow_subset=True)
+    >>> obs["label"].tolist()
+    [1.0, 0.0]
     """
     source = f"{manifest.name} ({manifest.path.name})" if manifest.path.name else manifest.name
     samples = _keep(samples, manifest, source)

@@ -78,6 +78,19 @@ def read_samples(path: str | Path) -> pd.DataFrame:
     -------
     DataFrame of str, n_samples x columns
         Names of columns in lower case, missing = NaN.
+
+    Raises
+    ------
+    MiracleError
+        The file is damaged or a sample occurs twice.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "samples.csv"
+    >>> _ = file.write_text("id,Status\\nanna,ill\\n")
+    >>> read_samples(file).loc["anna", "status"]
+    'ill'
     """
     path = Path(path)
     kind = path.name.removesuffix(".gz").rsplit(".", 1)[-1].lower()
