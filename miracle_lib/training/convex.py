@@ -14,7 +14,7 @@ from miracle_lib.model import TaskHeads
 from miracle_lib.training.prior import Pairs, Prior
 
 FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
-COLUMNS = 16_384  # features handled at a time
+COLUMNS = 4_096  # features handled at a time
 CAUTION = 0.01  # relative fall in cross-entropy that a factor of two away from 1 must bring
 
 
@@ -43,8 +43,9 @@ class Features:
         """Yield columns of a block with features of variance 1 / width: bounds memory."""
         for start in range(0, self.blocks[name].shape[1], COLUMNS):
             part = slice(start, start + COLUMNS)
-            centred = self.blocks[name][:, part] - self.mean[name][part]
-            yield part, centred / self.unit[name][part]
+            scaled = self.blocks[name][:, part] - self.mean[name][part]
+            scaled /= self.unit[name][part]
+            yield part, scaled
 
     def grams(self) -> list[np.ndarray]:
         """Return the inner products of the samples in each block; their mean diagonal is 1."""
@@ -144,7 +145,9 @@ class HeadProblem:
                 continue
             scale = self.prior.scale[:, block, None]
             coefficients = torch.from_numpy(scale * dual).to(features.mean[name])
-            own = torch.cat([coefficients @ part for _, part in features.parts(name)], dim=1)
+            own = torch.empty_like(features.mean[name]).repeat(self.n_tasks, 1)
+            for part, scaled in features.parts(name):
+                own[:, part] = coefficients @ scaled
             scale = torch.from_numpy(scale).to(own)
             shared = rho * scale.mean() * own.sum(0) / features.unit[name]
             weight = scale * (rho * own.sum(0) + (1 - rho) * own) / features.unit[name]

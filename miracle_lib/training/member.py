@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from miracle_lib.model import MaskedVAE, TaskHeads, by_feature
 from miracle_lib.model.vae import Masks
 
-CHUNK = 64  # samples per pass outside training: bounds memory
+CHUNK = 32  # samples per pass outside training: bounds memory
 
 
 class Member(nn.Module):
@@ -50,16 +50,23 @@ class Member(nn.Module):
         Each site's starting reconstruction is multiplied by its least-squares slope on the data,
         so that training starts from better than the mean of each site.
         """
-        network, sites = self.network.eval(), self.sites(x)
-        network.calibrate(sites, covariates)
-        expected = network(sites, covariates, sample=False).reconstruction
-        centred = expected - expected.mean(0)
-        slope = (centred * sites).mean(0) / centred.square().mean(0).clamp_min(1e-6)
+        network = self.network.eval()
+        network.calibrate(self.sites(x), covariates)
+        # Sums over samples of reconstruction, its square, its product with the data, data squared.
+        sums = torch.zeros(4, network.n_sites, device=x.device)
+        for some, known in zip(x.split(CHUNK), covariates.split(CHUNK), strict=True):
+            sites = self.sites(some)
+            expected = network(sites, known, sample=False).reconstruction
+            sums[0] += expected.sum(0)
+            sums[1] += torch.einsum("ij,ij->j", expected, expected)
+            sums[2] += torch.einsum("ij,ij->j", expected, sites)
+            sums[3] += torch.einsum("ij,ij->j", sites, sites)
+        mean, square, product, total = sums / len(x)
+        slope = product / (square - mean.square()).clamp_min(1e-6)
         network.gene_to_site.weight.mul_(slope[network.gene_to_site.pattern.output])
-        network.gene_to_site.bias.copy_(-slope * expected.mean(0))
+        network.gene_to_site.bias.copy_(-slope * mean)
         if network.site_logvar is not None:
-            error = sites - slope * centred
-            network.site_logvar.copy_(error.square().mean(0).clamp_min(0.05).log())
+            network.site_logvar.copy_((total - slope * product).clamp_min(0.05).log())
 
     def sites(self, x: Tensor) -> Tensor:
         """Return the part of the input that enters the autoencoder, in the layout it works in."""
