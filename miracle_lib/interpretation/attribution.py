@@ -65,6 +65,16 @@ def attribute(
     ----------
     Sundararajan et al. 2017, arXiv:1703.01365; Shrikumar et al. 2017, arXiv:1704.02685;
     Kokhlikyan et al. 2020, arXiv:2009.07896 (captum).
+
+    Examples
+    --------
+    >>> import miracle_lib as ml
+    >>> simulation = ml.simulate_cohorts({"RA": 30}, n_sites=200, n_planted=1)
+    >>> X, Y, obs = ml.merge_cohorts(list(simulation.cohorts.values()))
+    >>> mask = ml.Hierarchy.from_tables(simulation.site_gene, simulation.gene_sets)
+    >>> model = ml.MiracleClassifier(mask, epochs=(1, 1, 0), progress=False).fit(X, Y)
+    >>> attribute(model, X, "RA", "site").shape
+    (30, 200)
     """
     if level not in ("site", "gene", "pathway"):
         raise MiracleError(f"level is {level!r}; expected 'site', 'gene' or 'pathway'.")

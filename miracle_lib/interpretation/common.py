@@ -46,6 +46,13 @@ def common_pathways(
     References
     ----------
     Benjamini and Heller 2008, doi:10.1111/j.1541-0420.2007.00984.x.
+
+    Examples
+    --------
+    >>> columns = {"p_value": [1e-6, 0.5], "q_value": [1e-5, 0.5], "directed": [3.0, 0.1]}
+    >>> one = pd.DataFrame(columns, index=["P", "Q"])
+    >>> common_pathways({"RA": one, "MS": one})["n_tasks"].to_dict()
+    {'P': 2, 'Q': 0}
     """
     if len(explanations) < 2:
         raise MiracleError(f"{len(explanations)} task was explained; expected at least two.")

@@ -78,6 +78,17 @@ def explain(
     ------
     MiracleError
         If the task is unknown, or fewer than four cases or four controls are labelled.
+
+    Examples
+    --------
+    >>> import miracle_lib as ml
+    >>> simulation = ml.simulate_cohorts({"RA": 60}, n_sites=300, n_planted=1, effect=1.0)
+    >>> X, Y, obs = ml.merge_cohorts(list(simulation.cohorts.values()))
+    >>> mask = ml.Hierarchy.from_tables(simulation.site_gene, simulation.gene_sets)
+    >>> model = ml.MiracleClassifier(mask, epochs=(2, 5, 0), progress=False).fit(X, Y)
+    >>> table = explain(model, X, "RA", Y, groups=obs["subject"])
+    >>> table.index[0] in set(simulation.truth.pathways["pathway"])
+    True
     """
     if task not in model.tasks_:
         raise MiracleError(f"There is no task {task!r}; the model has: {', '.join(model.tasks_)}.")

@@ -108,6 +108,11 @@ def load_markers(path: str | Path) -> MarkerPanels:
     ------
     MiracleError
         If the file is absent or does not follow the layout; names the place.
+
+    Examples
+    --------
+    >>> load_markers("data_manifest/markers.yaml")["Smoking"].sites[0]
+    'cg05575921'
     """
     path = Path(path)
     try:
@@ -192,6 +197,14 @@ def marker_audit(
     ------
     MiracleError
         If the ranking is empty, has NaN, or names a site twice.
+
+    Examples
+    --------
+    >>> ranking = pd.Series([0.9, 0.1], index=["cg05575921", "cg00000029"])
+    >>> marker = Marker(site="cg05575921", direction="hypo", source="s", confidence="high")
+    >>> panel = Panel(name="Smoking", tasks=(), kind="control", tissue="blood", markers=[marker])
+    >>> marker_audit(ranking, [panel])[["site", "status", "rank"]].values.tolist()
+    [['cg05575921', 'ranked', 1.0]]
     """
     if ranking.empty or ranking.isna().any() or ranking.index.has_duplicates:
         raise MiracleError("The ranking needs one number per site; found none, NaN or repeats.")

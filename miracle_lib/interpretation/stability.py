@@ -158,6 +158,12 @@ def top_overlap(rankings: Mapping[object, pd.Series], k: int = 10) -> pd.DataFra
     ------
     MiracleError
         If there are fewer than two rankings or fewer than k nodes.
+
+    Examples
+    --------
+    >>> first = pd.Series([3.0, 2.0, 1.0], index=["A", "B", "C"])
+    >>> top_overlap({0: first, 1: first[::-1] * [3, 1, 1]}, k=2)["overlap"].tolist()
+    [0.5]
     """
     if len(rankings) < 2:
         raise MiracleError(f"{len(rankings)} ranking was given; expected at least two.")

@@ -41,7 +41,7 @@ def log_sf(
     Examples
     --------
     >>> round(float(np.exp(log_sf(np.array([3]), np.array([10]), 50, 10, np.array([1.0]))[0])), 6)
-    0.323702
+    0.314392
     """
     count, inside, odds = (np.asarray(x) for x in (count, inside, odds))
     lowest = np.maximum(0, drawn - (total - inside))
