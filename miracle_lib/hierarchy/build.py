@@ -66,21 +66,19 @@ def build(
     -------
     Parts
     """
-    pairs = _check_site_gene(site_gene)
+    on_array = _check_site_gene(site_gene)
     check_gene_sets(gene_sets)
     if not 1 <= min_genes <= max_genes:
         raise MiracleError(
             f"min_genes={min_genes} and max_genes={max_genes}: expected 1 <= min_genes <= max_genes"
         )
     universe = _universe(site_gene["site"] if sites is None else sites)
-    on_array = pd.Index(pairs["gene"].unique())
-    if sites is not None:
-        pairs = pairs[pairs["site"].isin(universe.index)]
-        if pairs.empty:
-            raise MiracleError(
-                f"none of the {len(universe)} sites given (such as {universe.index[0]!r}) has a "
-                f"gene in site_gene (whose sites look like {site_gene['site'].iloc[0]!r})"
-            )
+    pairs = _pairs(site_gene if sites is None else _among(site_gene, universe.index))
+    if pairs.empty:
+        raise MiracleError(
+            f"none of the {len(universe)} sites given (such as {universe.index[0]!r}) has a "
+            f"gene in site_gene (whose sites look like {site_gene['site'].iloc[0]!r})"
+        )
     log = _Log()
     genes, pathways, gene_pathway, fate = _connect_sets(
         pairs, on_array, gene_sets, min_genes, max_genes, log
@@ -221,8 +219,8 @@ def check_acyclic(parents: pd.DataFrame, where: str = "the table of parents") ->
         )
 
 
-def _check_site_gene(site_gene: pd.DataFrame) -> pd.DataFrame:
-    """Columns site, gene, group of the rows with a gene."""
+def _check_site_gene(site_gene: pd.DataFrame) -> pd.Index:
+    """Refuse what is no site-gene table; return its genes."""
     if not isinstance(site_gene, pd.DataFrame):
         raise MiracleError(
             "site_gene must be a DataFrame with columns site and gene, not "
@@ -234,16 +232,26 @@ def _check_site_gene(site_gene: pd.DataFrame) -> pd.DataFrame:
             f"site_gene has no column {absent[0]!r}; its columns are "
             f"{', '.join(map(str, site_gene.columns))}"
         )
-    pairs = site_gene[["site", "gene"]].astype(object)
-    pairs["group"] = site_gene["group"].fillna("").astype(object) if "group" in site_gene else ""
-    pairs = pairs[pairs["gene"].notna() & (pairs["gene"] != "")]
-    if pairs.empty:
+    genes = pd.Index(site_gene["gene"].dropna().unique(), dtype=object).drop("", errors="ignore")
+    if genes.empty:
         raise MiracleError("site_gene names no gene for any site")
-    for column in ("site", "gene"):
-        if pd.api.types.infer_dtype(pairs[column], skipna=False) != "string":
-            odd = next(value for value in pairs[column] if not isinstance(value, str))
+    for column, values in (("site", site_gene["site"]), ("gene", genes)):
+        if pd.api.types.infer_dtype(values, skipna=False) not in ("string", "empty"):
+            odd = next(value for value in values if not isinstance(value, str))
             raise MiracleError(f"site_gene, column {column}: found {odd!r}, expected text")
-    return pairs
+    return genes
+
+
+def _among(site_gene: pd.DataFrame, sites: pd.Index) -> pd.DataFrame:
+    """Rows of some sites."""
+    return site_gene[site_gene["site"].isin(sites)]
+
+
+def _pairs(site_gene: pd.DataFrame) -> pd.DataFrame:
+    """Columns site, gene, group of the rows with a gene."""
+    pairs = site_gene[site_gene["gene"].notna() & (site_gene["gene"] != "")]
+    group = pairs["group"].fillna("").astype(object) if "group" in pairs else ""
+    return pairs[["site", "gene"]].astype(object).assign(group=group)
 
 
 def _universe(sites: Iterable[str] | pd.DataFrame) -> pd.Series:

@@ -77,17 +77,17 @@ def read_gmt_lines(path: str | Path) -> list[tuple[str, str, list[str]]]:
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         if not line.strip():
             continue
-        name, *rest = (field.strip() for field in line.split("\t"))
+        name, *rest = line.split("\t")
+        if " \t" in line or "\t " in line or line != line.strip():
+            name, *rest = (field.strip() for field in (name, *rest))
         if not name or not rest:
             raise MiracleError(
                 f"{path.name}, line {number}: expected a set's name, a description and genes "
                 f"separated by tabs, found {line[:60]!r}"
             )
-        genes = list(
-            dict.fromkeys(
-                _WEIGHT.sub("", gene) if "," in gene else gene for gene in rest[1:] if gene
-            )
-        )
+        if "," in line:
+            rest[1:] = (_WEIGHT.sub("", gene) for gene in rest[1:])
+        genes = [gene for gene in dict.fromkeys(rest[1:]) if gene]
         if not genes:
             raise MiracleError(f"{path.name}, line {number}: the set {name!r} has no genes")
         if name in first_line:
