@@ -28,6 +28,7 @@ def refit_attributions(
     kinds: Sequence[str] = ("real", *CONTROLS),
     n_seeds: int = 3,
     random_state: int = 0,
+    **fit_arguments: pd.Series | pd.DataFrame,
 ) -> pd.DataFrame:
     """Train the whole model again on real and on control data and attribute each time.
 
@@ -51,6 +52,8 @@ def refit_attributions(
         Trainings of each kind.
     random_state : int, default 0
         First seed.
+    **fit_arguments
+        Passed on to ``fit``: cohort, covariates, groups.
 
     Returns
     -------
@@ -65,7 +68,7 @@ def refit_attributions(
     jobs = [(kind, seed) for kind in kinds for seed in range(random_state, random_state + n_seeds)]
     for kind, seed in tqdm(jobs, desc="refits", disable=None):
         data, labels, mask = _control(kind, X, Y, hierarchy, seed)
-        model = make_model(mask, seed).fit(data, labels)
+        model = make_model(mask, seed).fit(data, labels, **fit_arguments)
         for task in labels.columns:
             labelled = labels[task].notna()
             values = attribute(model, data[labelled], task)

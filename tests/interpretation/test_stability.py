@@ -24,7 +24,9 @@ def test_controls_take_the_planted_pathways_away(study):
             mask, epochs=(3, 5, 0), random_state=seed, device="cpu", progress=False
         )
 
-    refits = refit_attributions(make, study.mask, study.X, study.Y, n_seeds=2)
+    refits = refit_attributions(
+        make, study.mask, study.X, study.Y, n_seeds=2, cohort=study.obs["cohort"]
+    )
     assert len(refits) == 4 * 2 * 2 * len(study.mask.pathways)
     for task in ("RA", "SLE"):
         planted = study.simulation.truth.pathways.query("task == @task")["pathway"]
