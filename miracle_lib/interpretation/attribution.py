@@ -18,6 +18,7 @@ with warnings.catch_warnings():
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
 
+_BATCH = 256
 Level = Literal["site", "gene", "pathway"]
 Method = Literal["integrated_gradients", "deeplift"]
 
@@ -83,10 +84,12 @@ def attribute(
     module, z = model.logit_module(task).eval(), model.standardized(X, task)
     names = {"site": model.sites_, "gene": model.hierarchy_.genes}
     columns = names.get(level, model.hierarchy_.pathways)
-    options = {"n_steps": n_steps} if method == "integrated_gradients" else {}
+    options: dict[str, int] = {}
+    if method == "integrated_gradients":
+        options = {"n_steps": n_steps, "internal_batch_size": _BATCH}  # bounds the memory
     explainers = _explainers(module, level, method)
     parts = []
-    for chunk in z.split(256):
+    for chunk in z.split(_BATCH):
         chunk = chunk.detach().requires_grad_(True)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Setting forward, backward hooks")  # DeepLIFT's way
