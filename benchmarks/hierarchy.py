@@ -87,7 +87,7 @@ def rewire(mirror: Path, cache: str, n_sites: int) -> str:
 
 
 def curveball(mirror: Path, cache: str, n_sites: int) -> str:
-    """Permute the gene-pathway level by Curveball trades in plain Python, five per pathway."""
+    """Permute the gene-pathway level by Curveball trades in plain Python, 20 per pathway."""
     array = read_illumina_manifest(mirror / ARRAY, cache=cache)
     made = Hierarchy.from_tables(array.site_gene, read_gene_sets(mirror / SETS))
     columns = made.gene_pathway.tocsc()
@@ -95,7 +95,7 @@ def curveball(mirror: Path, cache: str, n_sites: int) -> str:
     original = [set(genes) for genes in sets]
     rng = np.random.default_rng(0)
     start = clock()
-    for _ in range(5 * len(sets)):
+    for _ in range(20 * len(sets)):
         i, j = rng.choice(len(sets), 2, replace=False)
         only_i, only_j = sets[i] - sets[j], sets[j] - sets[i]
         pool = rng.permutation(list(only_i | only_j)).tolist()
