@@ -315,7 +315,11 @@ def pathway_scores(
             rows = Y[task].notna()
             activity = network.transform(X[rows])
             case = (Y.loc[rows, task] == 1).to_numpy()
-            t = stats.ttest_ind(activity[case], activity[~case], equal_var=False).statistic
+            # A pathway whose sites the cohort does not have is constant: its score is 0.
+            varies = (activity.std() > 1e-5).to_numpy()
+            t = np.zeros(activity.shape[1])
+            values = activity.loc[:, varies]
+            t[varies] = stats.ttest_ind(values[case], values[~case], equal_var=False).statistic
             tables.append(pd.DataFrame({"task": task, "pathway": activity.columns, "score": t}))
     columns = ["task", "pathway", "score"]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)

@@ -125,7 +125,8 @@ def run_grid(
     Raises
     ------
     MiracleError
-        If a stored file is damaged, or Dask is asked for and not installed.
+        If a cell fails (the others are finished and stored first), a stored file is damaged, or
+        Dask is asked for and not installed.
 
     Examples
     --------
@@ -148,14 +149,27 @@ def run_grid(
     )
     with _backend(scheduler, shared):
         done = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(jobs)
-        for key, tables in tqdm(done, total=len(todo), desc="cells", disable=None, leave=False):
-            _write(_file(store, key), todo[key], tables)
+        failed = {}
+        for key, result in tqdm(done, total=len(todo), desc="cells", disable=None, leave=False):
+            if isinstance(result, Exception):
+                failed[key] = result
+            else:
+                _write(_file(store, key), todo[key], result)
+    if failed:
+        key, error = next(iter(failed.items()))
+        raise MiracleError(
+            f"{len(failed)} of {len(todo)} cells failed, the others are stored; "
+            f"the first, {todo[key].settings}, with: {error}"
+        ) from error
     return [_read(_file(store, key)) for key in keys]
 
 
 def _run(key: str, function: Callable[..., Tables], settings: dict, data: Data | None) -> Any:
-    """Run one cell where the scheduler put it."""
-    return key, function(**settings, **(data or {}))
+    """Run one cell where the scheduler put it; a failure must not stop the others."""
+    try:
+        return key, function(**settings, **(data or {}))
+    except Exception as error:
+        return key, error
 
 
 @contextmanager
