@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
@@ -19,8 +20,8 @@ from miracle_lib.preprocessing import CohortStandardizer
 MIRROR = Path(os.environ.get("MIRACLE_MIRROR", "../shared/data/mirror"))
 SERIES = ("GSE42861", "GSE125105", "GSE72774", "GSE66695")
 SIZES = {"IBD": 53, "MS": 88, "Psoriasis": 79, "RA": 49, "SLE": 160, "T1D": 118}
-SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-REPEATS, REPLICATES, EFFECT = 2, 10, 0.2
+SHARES = (0.0, 0.25, 0.5, 1.0)
+REPEATS, REPLICATES, EFFECT = 2, 8, 0.2
 
 
 def hierarchy_of_the_array() -> Hierarchy:
@@ -102,8 +103,7 @@ def sharing() -> Iterator[str]:
     for share in SHARES:
         found = np.array([one_replicate(share, seed) for seed in range(REPLICATES)])
         difference = found[:, 0] - found[:, 1]
-        # Student's t at 9 degrees of freedom.
-        half = 2.262 * difference.std(ddof=1) / REPLICATES**0.5
+        half = stats.t.ppf(0.975, REPLICATES - 1) * difference.std(ddof=1) / REPLICATES**0.5
         multi, single, tied = found.mean(0)
         yield (
             f"| {share:.1f} | {multi:.3f} | {single:.3f} | {difference.mean():+.3f} "

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from miracle_lib.model import MaskedVAE, TaskHeads, by_feature
 from miracle_lib.model.vae import Masks
 
+ENCODER = ("site_to_gene", "gene_to_mean", "gene_to_logvar", "encoder_norm", "covariates_to_gene")
 CHUNK = 32  # samples per pass outside training: bounds memory
 
 
@@ -67,6 +68,13 @@ class Member(nn.Module):
         network.gene_to_site.bias.copy_(-slope * mean)
         if network.site_logvar is not None:
             network.site_logvar.copy_((total - slope * product).clamp_min(0.05).log())
+
+    def halves(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Return the parameters of the encoder and those of the decoder."""
+        parts: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+        for name, parameter in self.network.named_parameters():
+            parts[not name.startswith(ENCODER)].append(parameter)
+        return parts
 
     def sites(self, x: Tensor) -> Tensor:
         """Return the part of the input that enters the autoencoder, in the layout it works in."""

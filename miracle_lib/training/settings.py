@@ -44,6 +44,9 @@ class Settings:
         Epochs over which the term comes in.
     reconstruction_weight : float
         Weight of the autoencoder's loss where heads are trained along with it.
+    encoder_rate : float
+        Learning rate of the encoder relative to the rest: it starts as averages, which predict
+        well, while the decoder has everything to learn.
     n_folds : int
         Inner folds; one of them is held out for early stopping.
     """
@@ -55,6 +58,7 @@ class Settings:
     kl_weight: float = 0.1
     kl_warmup: int = 5
     reconstruction_weight: float = 1.0
+    encoder_rate: float = 0.2
     n_folds: int = 5
 
 
@@ -68,6 +72,7 @@ PRESETS = {
         solver="adam",
         kl_weight=1.0,
         kl_warmup=80,
+        encoder_rate=1.0,
     ),
 }
 

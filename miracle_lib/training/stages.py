@@ -126,12 +126,15 @@ class GradientStage:
         self.options, self.settings, self.seed = settings, stage, seed
         self.reconstructs, self.classifies = reconstructs, classifies
         self.weighting, self.ceiling, self.penalty = weighting, ceiling, penalty
+        rate = stage.learning_rate
         trained = []
         if trains_encoder:
-            trained += list(member.network.parameters())
+            encoder, decoder = member.halves()
+            trained.append({"params": encoder, "lr": settings.encoder_rate * rate})
+            trained.append({"params": decoder, "lr": rate})
         if classifies:
-            trained += list(member.heads.parameters())
-        self.optimizer = torch.optim.Adam(trained, lr=stage.learning_rate)
+            trained.append({"params": list(member.heads.parameters()), "lr": rate})
+        self.optimizer = torch.optim.Adam(trained)
         self.waited, self.best_score = 0, self.measure(validation)["validation"]
         self.best_weights = copy.deepcopy(member.state_dict())
 
