@@ -14,7 +14,7 @@ from miracle_lib.model import MaskedVAE
 
 # sites, genes, pathways: cross-validated demo, and the widths of the original report
 SHAPES = {"small": (200, 60, 25), "demo": (900, 230, 90), "paper": (2000, 1500, 800)}
-N_SAMPLES, EPOCHS = 400, 5
+N_SAMPLES, EPOCHS, RUNS = 400, 3, 3
 
 
 def networks(shape: tuple[int, int, int], n: int) -> list[MaskedVAE]:
@@ -50,16 +50,18 @@ def main() -> None:
     print("Command: `python -m benchmarks stacked`\n")
     print(
         f"{torch.get_num_threads()} threads of {os.cpu_count()} cores, {platform.machine()}, torch "
-        f"{torch.__version__}; {N_SAMPLES} samples, batches of 64, {EPOCHS} epochs; best of 3 "
+        f"{torch.__version__}; {N_SAMPLES} samples, batches of 64, {EPOCHS} epochs; best of {RUNS} "
         "alternating runs.\n"
     )
-    print("| sites x genes x pathways | networks | one at a time /min | together /min | ratio |")
+    print(
+        "| sites x genes x pathways | networks | one at a time, per minute | together, per minute | ratio |"
+    )
     print("|---|---|---|---|---|")
     for shape in SHAPES.values():
         seconds(shape, 2, True)  # warm up
-        for n in (4, 16):
+        for n in (8, 32):
             times = {True: [], False: []}
-            for _ in range(3):
+            for _ in range(RUNS):
                 for together in times:
                     times[together].append(seconds(shape, n, together))
             alone, stacked = min(times[False]), min(times[True])

@@ -125,15 +125,18 @@ def train_autoencoders(
             f"{sorted({tuple(x.shape) for x in values})}; expected one of one shape for each."
         )
     stacked = stack_networks(networks).train()
-    x = torch.cat(list(values), dim=1)
+    # By site, as the sparse layers read it: no step copies its batch into another order.
+    by_site = torch.cat(list(values), dim=1).t().contiguous()
+    observed = (by_site != 0) if (by_site == 0).any() else None
     optimiser = torch.optim.Adam(stacked.parameters(), lr=learning_rate)
     history = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for _ in range(epochs):
             losses = []
-            for rows in torch.randperm(len(x)).split(batch_size):
-                loss = _losses(stacked, x[rows], len(networks), kl_weight)
+            for rows in torch.randperm(by_site.shape[1]).split(batch_size):
+                seen = None if observed is None else observed[:, rows]
+                loss = _losses(stacked, by_site[:, rows], seen, len(networks), kl_weight)
                 optimiser.zero_grad()
                 loss.sum().backward()
                 optimiser.step()
@@ -143,19 +146,29 @@ def train_autoencoders(
     return torch.stack(history)
 
 
-def _losses(stacked: MaskedVAE, x: Tensor, n_networks: int, kl_weight: float) -> Tensor:
+def _losses(
+    stacked: MaskedVAE, by_site: Tensor, seen: Tensor | None, n_networks: int, kl_weight: float
+) -> Tensor:
     """Loss of every network of a stack, each averaged over its own observed values."""
-    output = stacked(x)
-    observed = (x != 0).sum(dim=0)
-    squares = torch.where(x != 0, output.reconstruction - x, 0.0).square().sum(dim=0)
+    n_samples = by_site.shape[1]
+    output = stacked(by_site.t())
+    error = output.reconstruction.t() - by_site
+    if seen is None:
+        counts = torch.full(by_site.shape[:1], n_samples)
+    else:
+        error, counts = error * seen, seen.sum(dim=1)
+    squares = error.square().sum(dim=1)
     if stacked.site_logvar is not None:
-        spread = observed * (stacked.site_logvar + math.log(2 * math.pi))
+        spread = counts * (stacked.site_logvar + math.log(2 * math.pi))
         squares = 0.5 * (squares * torch.exp(-stacked.site_logvar) + spread)
-    by_network = squares.view(n_networks, -1).sum(dim=1)
-    loss = by_network / observed.view(n_networks, -1).sum(dim=1).clamp_min(1)
+    loss = _by_network(squares, n_networks) / _by_network(counts, n_networks).clamp_min(1)
     if output.logvar is None:
         return loss
-    n_pathways = stacked.n_pathways // n_networks
-    parts = zip(output.mean.split(n_pathways, 1), output.logvar.split(n_pathways, 1), strict=True)
-    kl = torch.stack([kl_divergence(mean, logvar).mean() for mean, logvar in parts])
+    # Transposed, so that the sum is over samples and one divergence per pathway is left.
+    kl = _by_network(kl_divergence(output.mean.t(), output.logvar.t()), n_networks) / n_samples
     return loss + kl_weight * kl * n_networks / stacked.n_sites
+
+
+def _by_network(values: Tensor, n_networks: int) -> Tensor:
+    """Sum the nodes of each network."""
+    return values.view(n_networks, -1).sum(dim=1)
