@@ -9,7 +9,7 @@ from anndata import AnnData
 
 from miracle_lib.cohorts import merge_cohorts
 from miracle_lib.errors import MiracleError
-from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.hierarchy import ArrayAnnotation, Hierarchy
 from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, optional_table, simulate
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.preprocessing import estimate_cell_fractions, quality_control
@@ -103,6 +103,27 @@ def merged_samples(run: Run) -> AnnData:
 def graph(run: Run) -> Hierarchy:
     """Hierarchy over the sites of the run."""
     return run.load("hierarchy", "hierarchy.npz", Hierarchy.load)
+
+
+def mask_choices(run: Run) -> pd.DataFrame:
+    """Size of the mask by the parts of a gene whose sites count: all, promoter, body.
+
+    Returns
+    -------
+    DataFrame
+        One row per choice: the share of sites that reach a pathway, genes, pathways.
+    """
+    sites = merged_samples(run).var_names
+    bare = pd.DataFrame({"chromosome": "", "position": float("nan"), "reason": ""}, index=sites)
+    array = ArrayAnnotation(site_gene(run), bare)
+    limits = {"min_genes": run.parameters.min_genes, "max_genes": run.parameters.max_genes}
+    rows = {}
+    for name in ("all groups", "promoter", "body"):
+        chosen = array if name == "all groups" else array.keep_groups(name)
+        built = Hierarchy.from_tables(chosen.site_gene, mask_sets(run), sites=sites, **limits)
+        rows[name] = [len(built.sites) / len(sites), len(built.genes), len(built.pathways)]
+    columns = ["share of sites", "genes", "pathways"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
