@@ -28,7 +28,7 @@ class Features:
 
     @classmethod
     def of(cls, blocks: dict[str, Tensor]) -> "Features":
-        """Measure blocks; features that do not vary are switched off."""
+        """Measure blocks; empty ones are dropped, features that do not vary are switched off."""
         blocks = {name: block for name, block in blocks.items() if block.shape[1]}
         mean = {name: block.mean(0) for name, block in blocks.items()}
         unit = {}
@@ -141,8 +141,6 @@ class HeadProblem:
         bias = torch.from_numpy(solution[n:]).to(heads.bias)
         rho = self.prior.sharing
         for block, name in enumerate(features.blocks):
-            if name not in heads.blocks:
-                continue
             scale = self.prior.scale[:, block, None]
             coefficients = torch.from_numpy(scale * dual).to(features.mean[name])
             own = torch.empty_like(features.mean[name]).repeat(self.n_tasks, 1)

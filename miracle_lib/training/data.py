@@ -7,6 +7,8 @@ import torch
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 
+from miracle_lib.errors import MiracleError
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -46,14 +48,17 @@ def inner_folds(labels: Tensor, groups: np.ndarray, n_folds: int, seed: int) -> 
     """
     table = labels.cpu().numpy()
     smallest = min(int((table[:, t] == c).sum()) for t in range(table.shape[1]) for c in (0, 1))
-    n_folds = max(2, min(n_folds, smallest))
+    n_groups = len(np.unique(groups))
+    if n_groups < 2:
+        raise MiracleError("all samples are in one group; inner validation needs at least two")
+    n_folds = max(2, min(n_folds, smallest, n_groups))
     patterns = label_patterns(labels)
     # A pattern rarer than the folds cannot be spread; together such samples can.
     rare = np.bincount(patterns)[patterns] < n_folds
     patterns = np.where(rare, -1, patterns)
     if rare.any() and rare.sum() < n_folds:
         patterns[rare] = np.bincount(patterns[~rare]).argmax() if (~rare).any() else 0
-    unique = len(np.unique(groups)) == len(groups)
+    unique = n_groups == len(groups)
     kind = StratifiedKFold if unique else StratifiedGroupKFold
     splitter = kind(n_splits=n_folds, shuffle=True, random_state=seed)
     folds = np.empty(len(table), dtype=int)
@@ -61,7 +66,8 @@ def inner_folds(labels: Tensor, groups: np.ndarray, n_folds: int, seed: int) -> 
         splitter.split(table, patterns, None if unique else groups)
     ):
         folds[held_out] = fold
-    return folds
+    # Few large groups can leave a fold empty.
+    return np.unique(folds, return_inverse=True)[1]
 
 
 def mini_batches(labels: Tensor, batch_size: int | None, seed: int) -> list[Tensor]:

@@ -67,8 +67,6 @@ def head_penalty(heads: TaskHeads, prior: Prior, features: Features) -> Tensor:
     total = heads.bias.new_zeros(())
     n_tasks = len(prior.scale)
     for block, name in enumerate(features.blocks):
-        if name not in heads.blocks:
-            continue
         scale = prior.scale[:, block]
         tie = np.full((n_tasks, n_tasks), min(prior.sharing, 0.98))
         np.fill_diagonal(tie, 1.0)
@@ -97,7 +95,7 @@ class GradientStage:
         Which losses count.
     trains_encoder : bool
         False leaves the autoencoder as it is.
-    weighting, ceiling, prior_penalty
+    weighting, ceiling, penalty
         Policy, single-task accuracies and penalty of the heads, if it classifies.
     seed : int
     """

@@ -140,7 +140,7 @@ class Trainer:
         )
         return member.to(x.device)
 
-    def _train(self, member: Member, index: int, done: list[dict[str, Tensor]]) -> bool:
+    def _train(self, member: Member, index: int, done: list[dict[str, Any]]) -> bool:
         """Run the stages of one member, from where the checkpoint left it.
 
         Returns whether fine-tuning was kept.

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from miracle_lib.errors import MiracleError
 from miracle_lib.training.data import balanced_accuracy, inner_folds, mini_batches
 
 NAN = float("nan")
@@ -57,6 +58,15 @@ def test_inner_folds_keep_groups_whole_and_classes_balanced():
             part = part[~part.isnan()]
             assert abs(float(part.mean()) - 0.5) < 0.15
             assert len(part) > 4
+
+
+def test_few_large_groups_give_folds_without_gaps_and_one_group_is_refused():
+    labels = label_table([40])
+    folds = inner_folds(labels, np.arange(40) // 15, 5, seed=0)
+    assert sorted(np.unique(folds)) == list(range(folds.max() + 1))
+    assert 1 <= folds.max() <= 2
+    with pytest.raises(MiracleError, match=r"one group"):
+        inner_folds(labels, np.zeros(40), 5, seed=0)
 
 
 def test_folds_shrink_to_the_smallest_class():
