@@ -9,11 +9,12 @@ Three measures, each linear algebra, so that a shuffle costs a matrix product an
 - *network*: the pathway's contribution to the logit (cases minus controls) after the linear heads
   are refitted on the frozen encoder, beside genes and residual sites.
 
-Each is divided by its own standard deviation over the shuffles. That removes what the size of a
-node alone gives it. Their sum, standardised in the same way, is compared with the shuffled sums
-of all nodes. Labels are exchangeable under the null hypothesis, so no distribution is assumed;
-the p-values of a node are exact up to the pooling over nodes and the labels' part in training the
-encoder.
+Each is divided by its own standard deviation over the shuffles and the true labels. That removes
+what the size of a node alone gives it. Their sum, standardised in the same way, is compared with
+the sums of all nodes under all shuffles. Labels are exchangeable under the null hypothesis, so no
+distribution is assumed; the p-values of a node are exact up to the pooling over nodes and the
+labels' part in training the encoder, and the chance to name anything where nothing is there does
+not exceed the q-value.
 """
 
 from dataclasses import dataclass
@@ -88,11 +89,21 @@ def evidence(problem: Problem, n_permutations: int = 500, random_state: int = 0)
     measures = _measures(problem, labels)
     parts = {name: _standardised(values) for name, values in measures.items()}
     z = _standardised(np.abs(parts["directed"]) + parts["undirected"] + parts["network"])
-    null = np.sort(z[:, 1:], axis=None)
-    as_large = len(null) - np.searchsorted(null, z[:, 0], side="left")
-    p = (1 + as_large) / (1 + len(null))
+    pool = np.sort(z, axis=None)
+    p = (len(pool) - np.searchsorted(pool, z, side="left")) / len(pool)
     columns = {name: values[:, 0] for name, values in (parts | {"z": z}).items()}
-    return pd.DataFrame(columns | {"p_value": p, "q_value": false_discovery_control(p)})
+    return pd.DataFrame(columns | {"p_value": p[:, 0], "q_value": _q_values(p)})
+
+
+def _q_values(p: np.ndarray) -> np.ndarray:
+    """Benjamini-Hochberg for column 0, never below the share of shuffles that get as far.
+
+    So a q-value of 0.05 anywhere has a chance of at most 5% when nothing is there, whatever the
+    dependence between pathways.
+    """
+    q = np.apply_along_axis(false_discovery_control, 0, p)
+    smallest = np.sort(q.min(axis=0))
+    return np.maximum(q[:, 0], np.searchsorted(smallest, q[:, 0], side="right") / len(smallest))
 
 
 def shuffled_labels(problem: Problem, n_permutations: int, random_state: int) -> np.ndarray:
@@ -148,7 +159,10 @@ def _measures(problem: Problem, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:
-    """Distance from the mean of the shuffles, in their standard deviations, node by node."""
-    null = values[:, 1:]
-    sd = null.std(axis=1, keepdims=True)
-    return (values - null.mean(axis=1, keepdims=True)) / np.where(sd > 1e-12, sd, np.inf)
+    """Distance from the mean over all columns in their standard deviations, node by node.
+
+    The true labels are one of the columns: that treats them like any shuffle, which is what makes
+    the comparison exact.
+    """
+    sd = values.std(axis=1, keepdims=True)
+    return (values - values.mean(axis=1, keepdims=True)) / np.where(sd > 1e-12, sd, np.inf)
