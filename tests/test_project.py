@@ -59,3 +59,10 @@ def test_no_tracked_file_names_a_place_on_a_machine():
         if path.suffix in {".png", ".ipynb"} or not path.is_file():
             continue
         assert f"{ROOT}/" not in path.read_text(encoding="utf-8"), name
+
+
+def test_the_python_of_the_readme_runs():
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    names = {}
+    exec(code, names)
+    assert names["model"].transform(names["X"]).shape[0] == len(names["X"])

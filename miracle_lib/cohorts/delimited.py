@@ -17,17 +17,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
+from isal.igzip import GzipFile  # the gzip format, inflated three times as fast
+from isal.isal_zlib import error as InflateError
 from tqdm import tqdm
 
 from miracle_lib.cohorts.site_table import SiteTable, close_up
 from miracle_lib.errors import MiracleError
-
-try:  # the same format, inflated three times as fast
-    from isal.igzip import GzipFile
-    from isal.isal_zlib import error as InflateError
-except ImportError:
-    from gzip import GzipFile
-    from zlib import error as InflateError
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "na", "null", "NULL", "Null", "None", "#N/A", "."]
 _BLOCK = 1 << 20  # bytes
