@@ -53,9 +53,7 @@ def main() -> None:
         f"{torch.__version__}; {N_SAMPLES} samples, batches of 64, {EPOCHS} epochs; best of {RUNS} "
         "alternating runs.\n"
     )
-    print(
-        "| sites x genes x pathways | networks | one at a time, per minute | together, per minute | ratio |"
-    )
+    print("| sites x genes x pathways | networks | alone, per min | together, per min | ratio |")
     print("|---|---|---|---|---|")
     for shape in SHAPES.values():
         seconds(shape, 2, True)  # warm up
