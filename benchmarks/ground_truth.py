@@ -205,6 +205,7 @@ def report(table: pd.DataFrame, title: str) -> None:
         m = means.loc[method]
         gap = "" if method == "masked model" else interval(own - m["pathway"])
         rest = [f"{m[c].mean():.2f}" for c in ("gene", "site", "named", "precision", "recall")]
+        rest = ["" if value == "nan" else value for value in rest]
         print(f"| {method} | {interval(m['pathway'])} | {gap} | {' | '.join(rest)} |")
     base = [f"{level} {table[f'{level} base'].mean():.3f}" for level in ("pathway", "gene", "site")]
     print(f"\nChance (share planted): {', '.join(base)}.")
