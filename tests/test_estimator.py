@@ -58,20 +58,20 @@ def test_planted_signal_is_predicted_in_new_samples(data, halves, fitted):
     assert ((proba > 0.5) == (fitted.predict(X.iloc[rows]) == 1)).all(axis=None)
 
 
-def test_labels_shuffled_give_chance(data, halves):
-    X, Y, obs, hierarchy = data
-    train, test = halves
+def test_nothing_planted_gives_chance_in_new_samples():
     scores = []
-    for seed in range(3):
-        shuffled = Y.copy()
-        rng = np.random.default_rng(seed)
-        for task in Y:
-            seen = Y[task].notna()
-            shuffled.loc[seen, task] = rng.permutation(Y.loc[seen, task])
+    for seed in range(4):
+        simulated = simulate_cohorts(
+            {"MS": 120, "RA": 120}, n_sites=400, null=True, random_state=seed
+        )
+        X, Y, obs = merge_cohorts(list(simulated.cohorts.values()))
+        hierarchy = Hierarchy.from_tables(simulated.site_gene, simulated.gene_sets)
+        odd = pd.factorize(obs["subject"])[0] % 2 == 1
         model = MiracleClassifier(hierarchy, **QUICK)
-        model.fit(X.iloc[train], shuffled.iloc[train], groups=obs["subject"])
-        scores.append(model.score(X.iloc[test], Y.iloc[test]))
-    assert abs(np.mean(scores) - 0.5) < 0.15
+        model.fit(X[~odd], Y[~odd], groups=obs["subject"])
+        scores.append(model.score(X[odd], Y[odd]))
+    # Eight AUROCs of 60 samples: the standard error of their mean is 0.027.
+    assert abs(np.mean(scores) - 0.5) < 0.08
 
 
 def test_bits_behind_nan_labels_change_nothing(data):

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 
 MAX_PAIRS = 1500  # labelled samples used to find the prior; its cost grows with their cube
 MAX_ITERATIONS = 40
+BLOCK_SPREAD = 0.5  # SD of the log variance of a block around that of all blocks
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ def fit_prior(
 class _Evidence:
     """Negative log marginal likelihood plus hyperprior, with gradient.
 
-    Parameters are log variances: one per block, one deviation per task and block, one noise per
-    task; and the logit of the sharing, if it is free.
+    Parameters are log variances: a common level, one deviation per block, one per task and block,
+    one noise per task; and the logit of the sharing, if it is free.
     """
 
     def __init__(
@@ -137,17 +138,17 @@ class _Evidence:
         mean = (self.member.T @ pairs.label / self.member.sum(0))[pairs.task]
         self.y = (pairs.label - mean) / np.sqrt(mean * (1 - mean))
         n_blocks = len(grams)
-        sizes = [n_blocks, n_tasks * n_blocks, n_tasks, sharing is None]
-        self.ends = np.cumsum(sizes)[:3]
-        self.start = np.repeat([np.log(0.3 / n_blocks), 0.0, np.log(0.7), 0.0], sizes)
-        self.spread = np.repeat([3.0, 0.7, 1.0, 2.0], sizes)
-        limits = np.repeat([[-9, 3], [-4, 4], [-6, 2], [-6, 6]], sizes, axis=0)
+        sizes = [1, n_blocks, n_tasks * n_blocks, n_tasks, sharing is None]
+        self.ends = np.cumsum(sizes)[:4]
+        self.start = np.repeat([0.0, np.log(0.3 / n_blocks), 0.0, np.log(0.7), 0.0], sizes)
+        self.spread = np.repeat([3.0, BLOCK_SPREAD, 0.7, 1.0, 2.0], sizes)
+        limits = np.repeat([[-9, 4], [-6, 4], [-4, 4], [-6, 2], [-6, 6]], sizes, axis=0)
         self.bounds = [tuple(limit) for limit in limits]
 
     def unpack(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
         """Return scales (tasks x blocks), noise variances and sharing."""
-        block, task, noise, sharing = np.split(theta, self.ends)
-        log_variance = block + task.reshape(self.n_tasks, -1)
+        level, block, task, noise, sharing = np.split(theta, self.ends)
+        log_variance = level + block + task.reshape(self.n_tasks, -1)
         rho = 1 / (1 + np.exp(-sharing[0])) if self.sharing is None else self.sharing
         return np.exp(0.5 * log_variance), np.exp(noise), float(rho)
 
@@ -166,8 +167,10 @@ class _Evidence:
         inverse = np.tril(inverse) + np.tril(inverse, -1).T
         slope = 0.5 * (inverse - np.outer(alpha, alpha))
         by_task = [self.member.T @ (slope * tie * part).sum(1) for part in parts]
+        by_block = np.array([part.sum() for part in by_task])
         gradient = [
-            np.array([part.sum() for part in by_task]),
+            [by_block.sum()],
+            by_block,
             np.stack(by_task, axis=1).ravel(),
             self.member.T @ slope.diagonal() * noise,
         ]

@@ -54,9 +54,9 @@ def test_without_sharing_the_evidence_is_the_sum_of_single_tasks():
     gram, labels = planted(True, n=20)
     together = _Evidence([gram], labelled_pairs(labels), 3, 0.0)
     alone = [
-        _Evidence([gram], labelled_pairs(labels[:, [task]]), 1, 0.0)(
-            np.array([together.start[0], 0.0, together.start[-1]])
-        )[0]
+        _Evidence([gram], labelled_pairs(labels[:, [task]]), 1, 0.0)(together.start[[0, 1, 2, -1]])[
+            0
+        ]
         for task in range(3)
     ]
     assert together(together.start)[0] == pytest.approx(sum(alone))
