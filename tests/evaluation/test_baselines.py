@@ -110,3 +110,14 @@ def test_bad_input_is_named(planted):
     nothing = pd.DataFrame({"age": np.nan}, X.index)
     with pytest.raises(MiracleError, match="covariates of a task are all missing"):
         PerTaskBaseline("covariates").fit(X, Y, covariates=nothing)
+
+
+def test_the_best_site_is_found_beside_sites_without_a_value(recwarn):
+    rng = np.random.default_rng(0)
+    Y = pd.DataFrame({"RA": [0.0, 1.0] * 20})
+    X = pd.DataFrame(rng.uniform(0.4, 0.6, (40, 6)), columns=[f"cg{i}" for i in range(6)])
+    X["cg2"] = np.nan
+    X["cg4"] += 0.3 * Y["RA"]
+    model = PerTaskBaseline("single_cpg").fit(X, Y)
+    assert float(((model.predict_proba(X) > 0.5) == Y).mean()["RA"]) == 1.0
+    assert not [warning for warning in recwarn if "constant" in str(warning.message)]
