@@ -74,6 +74,23 @@ def test_nothing_planted_gives_chance_in_new_samples():
     assert abs(np.mean(scores) - 0.5) < 0.08
 
 
+def test_labels_shuffled_everywhere_give_chance(data, halves):
+    X, Y, obs, hierarchy = data
+    train, test = halves
+    scores = []
+    for seed in range(6):
+        shuffled = Y.copy()
+        rng = np.random.default_rng(seed)
+        for task in Y:
+            seen = Y[task].notna()
+            shuffled.loc[seen, task] = rng.permutation(Y.loc[seen, task])
+        model = MiracleClassifier(hierarchy, **QUICK)
+        model.fit(X.iloc[train], shuffled.iloc[train], groups=obs["subject"].iloc[train])
+        scores.append(model.score(X.iloc[test], shuffled.iloc[test]))
+    # Given the predictions, shuffled test labels are exchangeable: mean 0.5, whatever was learned.
+    assert abs(np.mean(scores) - 0.5) < 0.08
+
+
 def test_bits_behind_nan_labels_change_nothing(data):
     X, Y, _, hierarchy = data
     X, Y = X.iloc[::3], Y.iloc[::3]
