@@ -1,6 +1,8 @@
 # make book: from a fresh clone to the book.   make test: everything that CI checks.
 PYTHON ?= python3
 BIN := .venv/bin
+# One thread: the same sums, and so the same committed digits, on every machine.
+export OMP_NUM_THREADS ?= 1
 
 .PHONY: book test notebooks clean
 
@@ -19,6 +21,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -q --nbval
+	$(BIN)/pytest -q --doctest-modules miracle_lib
 	$(BIN)/jupyter-book build book/ -W -n --keep-going --quiet
 
 # Execute the notebooks with their defaults and keep the outputs that nbval compares.
