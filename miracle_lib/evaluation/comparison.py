@@ -46,7 +46,7 @@ def correlated_t(
 
     Examples
     --------
-    >>> correlated_t(np.array([0.02, 0.04, 0.03, 0.05, 0.01]), 0.2)["p_value"].round(4)
+    >>> round(correlated_t(np.array([0.02, 0.04, 0.03, 0.05, 0.01]), 0.2)["p_value"], 4)
     0.0474
     """
     differences = np.asarray(differences, float)
