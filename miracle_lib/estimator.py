@@ -519,17 +519,26 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         return self._nearest_cohort(X, self.standardizer_.cohorts_)
 
     def _nearest_cohort(self, X: pd.DataFrame, candidates: list[str]) -> np.ndarray:
-        """Return the cohort whose mean training profile is nearest to each sample."""
+        """Return the cohort whose mean training profile is nearest to each sample.
+
+        The distance is a mean over the sites that the sample and the cohort have; a cohort with
+        less than half as many of them as another has is not considered.
+        """
         if len(candidates) == 1:
             return np.full(len(X), candidates[0], dtype=object)
         common = self.standardizer_.sd_.mean()
-        distance = []
-        for name in candidates:
+        measured = X[self.sites_].notna().to_numpy()
+        distance = np.empty((len(X), len(candidates)))
+        shared = np.empty_like(distance)
+        for column, name in enumerate(candidates):
             # In units of one SD per site, so that a cohort that spreads widely is not favoured.
             z = self.standardizer_.transform(X, cohort=name)
             z *= (self.standardizer_.sd_.loc[name] / common).fillna(0)
-            distance.append(np.square(z).mean(axis=1))
-        return np.array(candidates, dtype=object)[np.argmin(distance, axis=0)]
+            known = self.standardizer_.mean_.loc[name].notna().to_numpy()
+            shared[:, column] = measured[:, known].sum(axis=1)
+            distance[:, column] = np.square(z).sum(axis=1) / np.maximum(shared[:, column], 1)
+        distance[shared < shared.max(axis=1, keepdims=True) / 2] = np.inf
+        return np.array(candidates, dtype=object)[np.argmin(distance, axis=1)]
 
     # Interpretation
 

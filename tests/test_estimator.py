@@ -118,6 +118,16 @@ def test_nearest_cohort_is_the_own_one(data, halves, fitted):
     assert np.isclose(by_default, by_name).all(axis=1).mean() > 0.95
 
 
+def test_nearest_cohort_is_the_own_one_where_cohorts_measure_different_sites(data):
+    X, Y, _, hierarchy = data
+    own = Y.notna().idxmax(axis=1)
+    X = X.copy()
+    X.loc[own == "MS", X.columns[:250]] = np.nan
+    X.loc[own == "RA", X.columns[270:]] = np.nan
+    model = MiracleClassifier(hierarchy, **QUICK).fit(X, Y)
+    np.testing.assert_allclose(model.transform(X), model.transform(X, cohort=own), atol=1e-6)
+
+
 def test_row_order_and_batch_of_prediction_do_not_matter(data, fitted):
     X = data[0]
     whole, reverse = fitted.predict_proba(X), fitted.predict_proba(X.iloc[::-1])
