@@ -47,6 +47,7 @@ class Variant(_Strict):
     tasks: Literal["multi", "single"] = "multi"
     mask: Literal["biological", "permuted", "random", "fully_connected"] = "biological"
     n_sites: int | None = Field(None, ge=1)
+    selection: Literal["ttest", "variance", "none"] = "ttest"
     protocol: Literal["nested", "leaky"] = "nested"
     model: dict[str, Any] = Field(default_factory=dict)
     small: bool = True
@@ -60,6 +61,10 @@ class Variant(_Strict):
             raise ValueError(f"MiracleClassifier has no argument {sorted(unknown)[0]!r}")
         if self.protocol == "leaky" and self.n_sites is None:
             raise ValueError("a leaky protocol needs n_sites")
+        if self.selection == "variance" and self.n_sites is None:
+            raise ValueError("selection 'variance' needs n_sites")
+        if self.selection == "none" and self.n_sites is not None:
+            raise ValueError("selection 'none' takes no n_sites")
         return self
 
 
@@ -233,7 +238,8 @@ def build(variant: Variant, hierarchy: Hierarchy, seed: int = 0) -> BaseEstimato
             settings["epochs"] = tuple(settings["epochs"])
         estimator = MiracleClassifier(mask, **settings)
     if variant.n_sites is not None:
-        estimator = make_pipeline(SiteSelector("ttest", k=variant.n_sites), estimator)
+        selector = SiteSelector(variant.selection, k=variant.n_sites)
+        estimator = make_pipeline(selector, estimator)
     return SingleTask(estimator) if variant.tasks == "single" else estimator
 
 
@@ -390,6 +396,7 @@ def run_ablations(
     groups: Any = None,
     cohort: Any = None,
     covariates: pd.DataFrame | None = None,
+    selector: SiteSelector | None = None,
     only: list[str] | None = None,
     n_jobs: int = 1,
     scheduler: Any = None,
@@ -408,6 +415,9 @@ def run_ablations(
         Folder of finished cells; see :func:`run_grid`.
     scale : str, default "small"
         A scale of the grid: "small" or "full".
+    selector : SiteSelector, optional
+        Fitted inside each fold before every level that says nothing of its sites; default: these
+        see all sites.
     only : list of str, optional
         Comparisons to run; default all.
     n_jobs, scheduler
@@ -440,7 +450,7 @@ def run_ablations(
     cells, owners = [], []
     for name, comparison in plan.comparisons.items():
         for label, level in comparison.levels.items():
-            variant = _described(level, size)
+            variant = _described(level, size, selector)
             for repeat, fold in splits:
                 settings = {"variant": variant, "repeat": repeat, "fold": fold}
                 settings |= {"n_splits": size.n_splits, "random_state": random_state}
@@ -466,9 +476,14 @@ def run_ablations(
     )
 
 
-def _described(level: Variant, size: Scale) -> dict[str, Any]:
+def _described(level: Variant, size: Scale, selector: SiteSelector | None) -> dict[str, Any]:
     """Describe a level by what differs from the default model, so that equal levels run once."""
+    if selector is not None and level.n_sites is None and level.selection != "none":
+        chosen = {"selection": selector.method, "n_sites": selector.k}
+        level = level.model_copy(update=chosen)
     variant = level.model_dump(exclude_defaults=True, exclude={"small", "model"})
+    if level.n_sites is None:
+        variant.pop("selection", None)
     if level.baseline is None:
         default = {
             name: argument.default

@@ -1,3 +1,6 @@
+import inspect
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,6 +24,7 @@ from miracle_lib.evaluation import (
 from miracle_lib.evaluation.ablations import Variant, build
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.model.weighting import POLICIES
+from miracle_lib.preprocessing import SiteSelector
 
 QUICK = {"epochs": [2, 2, 1]}
 GRID = AblationGrid(
@@ -139,6 +143,59 @@ def test_single_task_sees_no_other_task(data):
     assert not both["MS"].equals(alone["MS"])
 
 
+def test_a_selector_is_fitted_in_each_fold_before_levels_that_leave_their_sites_open(
+    data, tmp_path, monkeypatch
+):
+    seen = []
+    for kind in (SiteSelector, MiracleClassifier, PerTaskBaseline):
+        _record_fits(monkeypatch, kind, seen)
+    levels = {
+        "open": {},
+        "single": {"tasks": "single"},
+        "logistic": {"baseline": "logistic_l2"},
+        "all": {"selection": "none"},
+        "150": {"n_sites": 150},
+    }
+    comparison = {"question": "?", "reference": "open", "levels": levels}
+    grid = AblationGrid(scales={"small": GRID.scales["small"]}, comparisons={"sites": comparison})
+    run_ablations(grid, store=tmp_path, selector=SiteSelector("variance", k=40), **data)
+    # Two folds of each level; a single-task level selects and fits once per task.
+    selectors = [fit for fit in seen if fit.kind == "SiteSelector"]
+    assert [fit.k for fit in selectors] == [40, 40] + [40] * 4 + [40, 40] + [150, 150]
+    models = [fit for fit in seen if fit.kind != "SiteSelector"]
+    widths = [fit.n_sites for fit in models]
+    assert all(40 <= width <= 80 for width in widths[:2] + widths[6:8])
+    assert widths[2:6] == [40] * 4
+    assert widths[8:10] == [600, 600]
+    assert all(150 <= width <= 300 for width in widths[10:])
+    # A selector sees the samples that its model is trained on and no other: no test label.
+    trained = models[:8] + models[10:]
+    assert [fit.samples for fit in selectors] == [fit.samples for fit in trained]
+    assert max(len(fit.samples) for fit in selectors) < len(data["X"])
+
+
+class Fit(NamedTuple):
+    """What one call of ``fit`` was given."""
+
+    kind: str
+    k: int | None
+    samples: tuple[str, ...]
+    n_sites: int
+
+
+def _record_fits(monkeypatch, kind, seen):
+    """Note every fit of a class; the fits themselves are unchanged."""
+    fit = kind.fit
+
+    def noted(self, X, Y=None, *args, **known):
+        seen.append(Fit(kind.__name__, getattr(self, "k", None), tuple(X.index), X.shape[1]))
+        return fit(self, X, Y, *args, **known)
+
+    # scikit-learn reads which arguments a fit accepts.
+    noted.__signature__ = inspect.signature(fit)
+    monkeypatch.setattr(kind, "fit", noted)
+
+
 def test_build_makes_the_model_that_the_variant_names(data):
     hierarchy = data["hierarchy"]
     permuted = build(Variant(mask="permuted"), hierarchy, seed=3)
@@ -171,6 +228,8 @@ def test_shipped_grid_is_valid_and_names_every_policy():
         ({"baseline": "lasso"}, "unknown baseline 'lasso'"),
         ({"model": {"epoch": 3}}, "MiracleClassifier has no argument 'epoch'"),
         ({"protocol": "leaky"}, "a leaky protocol needs n_sites"),
+        ({"selection": "variance"}, "selection 'variance' needs n_sites"),
+        ({"selection": "none", "n_sites": 3}, "selection 'none' takes no n_sites"),
     ],
 )
 def test_bad_grid_is_named_with_its_place(tmp_path, change, message):
