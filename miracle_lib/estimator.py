@@ -24,7 +24,15 @@ from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.model import MaskedVAE
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.scale import m_to_beta
-from miracle_lib.training import Checkpoint, Member, Prior, Trainer, TrainingData, make_settings
+from miracle_lib.training import (
+    Checkpoint,
+    Member,
+    Prior,
+    Trained,
+    Trainer,
+    TrainingData,
+    make_settings,
+)
 from miracle_lib.training.inputs import (
     CovariateCoder,
     aligned,
@@ -220,6 +228,13 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             Labels other than 0, 1 and NaN, a task without both classes, no site in the hierarchy,
             beta values outside [0, 1], an unknown option, or a loss that is not finite.
         """
+        trainer = self._prepare(X, Y, cohort, covariates, groups)
+        return self._keep(trainer.fit(), trainer.data)
+
+    def _prepare(
+        self, X: pd.DataFrame, Y: pd.DataFrame, cohort: Any, covariates: Any, groups: Any
+    ) -> Trainer:
+        """Check the input, learn what is not trained, and set up the training."""
         X, Y = site_table(X), label_table(Y, site_table(X))
         self.tasks_ = [str(task) for task in Y.columns]
         self._check_options()
@@ -239,7 +254,10 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             torch.from_numpy(self._coder.encode(covariates, X, cohort)).to(device),
             _group_codes(groups, X),
         )
-        trained = self._trainer(data).fit()
+        return self._trainer(data)
+
+    def _keep(self, trained: Trained, data: TrainingData) -> Self:
+        """Keep what was trained."""
         self.members_, self.prior_ = trained.members, trained.prior
         self.history_ = pd.DataFrame(trained.history)
         self.ceiling_ = pd.Series(trained.ceiling.numpy(), self.tasks_)

@@ -1,6 +1,7 @@
 """Training of the ensemble: three stages per member, resumable after any epoch."""
 
 import copy
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ from miracle_lib.training.stages import (
 
 CALIBRATION_SAMPLES = 128
 MARGIN = 2.0  # standard errors by which fine-tuning must lower the held-out loss to be kept
+Epochs = Generator[tuple[Stage, int], Row, Any]  # epochs to be run; takes the row of each
 
 
 @dataclass
@@ -84,6 +86,19 @@ class Trainer:
 
     def fit(self) -> Trained:
         """Train every member."""
+        epochs, row = self.epochs(), None
+        while True:
+            try:
+                stage, epoch = epochs.send(row)
+            except StopIteration as end:
+                return end.value
+            row = stage.run(epoch)
+
+    def epochs(self) -> Epochs:
+        """Yield every epoch as (stage, epoch), take its row, and return what was `Trained`.
+
+        Whoever drives it decides how the epoch is run: alone, or together with other trainers'.
+        """
         self._folds = inner_folds(
             self.data.labels, self.data.groups, self.settings.n_folds, self.seed
         )
@@ -102,7 +117,7 @@ class Trainer:
                 if index < len(done):
                     member.load_state_dict(done[index]["weights"])
                 else:
-                    kept = self._train(member, index, done)
+                    kept = yield from self._train(member, index, done)
                     done.append({"kept": kept, "weights": copy.deepcopy(member.state_dict())})
                 member.eval()
                 members.append(member)
@@ -140,8 +155,8 @@ class Trainer:
         )
         return member.to(x.device)
 
-    def _train(self, member: Member, index: int, done: list[dict[str, Any]]) -> bool:
-        """Run the stages of one member, from where the checkpoint left it.
+    def _train(self, member: Member, index: int, done: list[dict[str, Any]]) -> Epochs:
+        """Yield the epochs of one member, from where the checkpoint left it.
 
         Returns whether fine-tuning was kept.
         """
@@ -176,7 +191,7 @@ class Trainer:
             shared = {"stage_number": number, "entry": entry, "done": done}
             if name == "finetune":
                 shared["heads"] = heads.state_dict()
-            self._run(stage, index, first, shared)
+            yield from self._run(stage, index, first, shared)
             if name == "finetune":
                 kept = not convex or self._encoder_gained(member, index, heads)
                 if not kept:
@@ -195,12 +210,12 @@ class Trainer:
         fall = before.held_out_losses(self._fold) - after.held_out_losses(self._fold)
         return bool(fall.mean() > MARGIN * fall.std() / len(fall) ** 0.5)
 
-    def _run(self, stage: Stage, index: int, first: int, shared: dict[str, Any]) -> None:
-        """Run the epochs of a stage."""
+    def _run(self, stage: Stage, index: int, first: int, shared: dict[str, Any]) -> Epochs:
+        """Yield the epochs of a stage and keep their rows."""
         for epoch in range(first, stage.settings.epochs):
             if stage.exhausted:
                 break
-            row = stage.run(epoch)
+            row = yield stage, epoch
             self._history.append({"member": index, "stage": stage.name, "epoch": epoch + 1} | row)
             self._bar.update()
             self._bar.set_postfix({k: f"{row[k]:.3g}" for k in _shown(row)}, refresh=False)
