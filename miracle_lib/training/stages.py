@@ -138,17 +138,35 @@ class GradientStage:
 
     def run(self, epoch: int) -> Row:
         """Train for one epoch and measure."""
-        weights = self._task_weights(epoch) if self.classifies else None
-        seed = epoch_seed(self.seed, self.name, epoch)
+        weights = None
+        if self.classifies:
+            data = self.data
+            seen, unseen = (
+                self.member.outputs(data.x, data.covariates, rows)
+                for rows in (self.train, self.validation)
+            )
+            weights = self.task_weights(epoch, seen, unseen[0])
         totals: dict[str, float] = {}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            batches = mini_batches(self.data.labels[self.train], self.settings.batch_size, seed)
-            for batch in batches:
-                parts = self._step(self.train[batch.to(self.train.device)], epoch, weights)
-                for part, value in parts.items():
+            torch.manual_seed(self.seed_of(epoch))
+            batches = self.batches(epoch)
+            for rows in batches:
+                for part, value in self._step(rows, epoch, weights).items():
                     totals[part] = totals.get(part, 0.0) + value / len(batches)
-        row: Row = dict(totals) | self.measure(self.validation)
+        return self.record(totals | self.measure(self.validation), weights)
+
+    def seed_of(self, epoch: int) -> int:
+        """Return the seed of an epoch's batches and latent noise."""
+        return epoch_seed(self.seed, self.name, epoch)
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """Return the rows of each mini-batch of an epoch."""
+        labels = self.data.labels[self.train]
+        parts = mini_batches(labels, self.settings.batch_size, self.seed_of(epoch))
+        return [self.train[part.to(self.train.device)] for part in parts]
+
+    def record(self, row: Row, weights: Tensor | None) -> Row:
+        """Note whether an epoch was the best so far; return its row with the task weights."""
         if weights is not None:
             row |= task_columns("weight", weights, self.tasks)
         self.waited += 1
@@ -170,26 +188,30 @@ class GradientStage:
         """Take one gradient step and return the parts of the loss."""
         self.member.train()
         parts = self._losses(rows, epoch, sample=None)
-        loss = sum(parts.values())
-        shown = {name: float(value.detach()) for name, value in parts.items()}
         if weights is not None:
-            task_losses = masked_task_loss(self._logits, self.data.labels[rows])
-            task = (weights.to(task_losses) * task_losses).sum()
-            shown |= {"task": float(task.detach())}
-            loss = loss + task
-            if self.penalty is not None:
-                penalty = self.penalty(self.member.heads) / self._mean_task_size
-                shown |= {"penalty": float(penalty.detach())}
-                loss = loss + penalty
-        if not math.isfinite(float(loss.detach())):
-            raise MiracleError(
-                f"the loss became {float(loss.detach())} in stage {self.name!r}, epoch "
-                f"{epoch + 1}; a learning rate below {self.settings.learning_rate:g} may help"
-            )
+            parts |= self.task_losses(self._logits, rows, weights)
+        loss = sum(parts.values())
+        self.refuse_infinite(float(loss.detach()), epoch)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return shown
+        return {name: float(value.detach()) for name, value in parts.items()}
+
+    def task_losses(self, logits: Tensor, rows: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Return the weighted loss of the tasks and the penalty of the heads."""
+        losses = masked_task_loss(logits, self.data.labels[rows])
+        parts = {"task": (weights.to(losses) * losses).sum()}
+        if self.penalty is not None:
+            parts["penalty"] = self.penalty(self.member.heads) / self._mean_task_size
+        return parts
+
+    def refuse_infinite(self, loss: float, epoch: int) -> None:
+        """Stop a training that has diverged."""
+        if not math.isfinite(loss):
+            raise MiracleError(
+                f"the loss became {loss} in stage {self.name!r}, epoch {epoch + 1}; "
+                f"a learning rate below {self.settings.learning_rate:g} may help"
+            )
 
     @property
     def _mean_task_size(self) -> float:
@@ -198,7 +220,7 @@ class GradientStage:
         return float(labelled.sum()) / labelled.shape[1]
 
     def _losses(self, rows: Tensor, epoch: int, sample: bool | None) -> dict[str, Tensor]:
-        """Run the network; keep its logits, and return the autoencoder's losses per value."""
+        """Run the network; keep logits if they count, return the autoencoder's losses per value."""
         x, covariates = self.data.x[rows], self.data.covariates[rows]
         network = self.member.network
         if not self.reconstructs:
@@ -206,7 +228,9 @@ class GradientStage:
             return {}
         sites = self.member.sites(x)
         output = network(sites, covariates, sample=sample)
-        self._logits = self.member.heads(self.member.head_inputs(x, output.genes, output.mean))
+        if self.classifies:
+            inputs = self.member.head_inputs(x, output.genes, output.mean)
+            self._logits = self.member.heads(inputs)
         reconstruction = reconstruction_loss(
             output.reconstruction,
             sites,
@@ -214,9 +238,13 @@ class GradientStage:
             likelihood=network.likelihood,
             site_logvar=network.site_logvar,
         )
+        kl = kl_divergence(output.mean, output.logvar).mean() / network.n_sites
+        return self.weighted(reconstruction, kl, epoch)
+
+    def weighted(self, reconstruction: Tensor, kl: Tensor, epoch: int) -> dict[str, Tensor]:
+        """Return the autoencoder's losses per value as they count in this epoch."""
         scale = self.options.reconstruction_weight if self.classifies else 1.0
         warm = kl_warmup(epoch, self.options.kl_warmup) if not self.classifies else 1.0
-        kl = kl_divergence(output.mean, output.logvar).mean() / network.n_sites
         return {
             "reconstruction": scale * reconstruction,
             "kl": scale * warm * self.options.kl_weight * kl,
@@ -231,7 +259,12 @@ class GradientStage:
             # The KL term at full weight, so that epochs can be compared during warm-up.
             losses = self._losses(some, self.options.kl_warmup, sample=False)
             parts.append({name: float(value) * len(some) for name, value in losses.items()})
-            logits.append(self._logits)
+            if self.classifies:
+                logits.append(self._logits)
+        return self.summary(parts, logits, rows)
+
+    def summary(self, parts: list[dict[str, float]], logits: list[Tensor], rows: Tensor) -> Row:
+        """Return the losses of some samples from the sums over chunks of them."""
         row = {
             f"validation_{name}": sum(part[name] for part in parts) / len(rows) for name in parts[0]
         }
@@ -242,16 +275,18 @@ class GradientStage:
         return row
 
     @torch.no_grad()
-    def _task_weights(self, epoch: int) -> Tensor:
-        """Ask the policy for this epoch's weights."""
-        data = self.data
-        logits, pathways = self.member.outputs(data.x, data.covariates, self.train)
-        held_out, _ = self.member.outputs(data.x, data.covariates, self.validation)
+    def task_weights(self, epoch: int, seen: tuple[Tensor, Tensor], unseen: Tensor) -> Tensor:
+        """Ask the policy for this epoch's weights.
+
+        ``seen`` are logits and pathway activities of the training samples, ``unseen`` the logits
+        of those held out.
+        """
+        (logits, pathways), data = seen, self.data
         labels = data.labels[self.train]
         signals = Signals(
             epoch,
             masked_task_loss(logits, labels).cpu(),
-            balanced_accuracy(held_out, data.labels[self.validation]).cpu(),
+            balanced_accuracy(unseen, data.labels[self.validation]).cpu(),
             self.ceiling,
             (~labels.isnan()).sum(0).cpu(),
             lambda: task_gradients(logits, labels, pathways).cpu(),
