@@ -57,6 +57,14 @@ def test_many_blocks_keep_every_row_in_order(write_series):
     assert matrix.table.values.flags.c_contiguous
 
 
+def test_rows_of_every_notation_side_by_side(write_series):
+    values = [["0.5", "1e-3", "NA"], ["0.25", '"0.75"', "0.125"], ["1", "0", "+0.5"]]
+    matrix = read_series_matrix(write_series(values))
+    expected = np.array([[0.5, 1e-3, np.nan], [0.25, 0.75, 0.125], [1, 0, 0.5]], np.float32)
+    np.testing.assert_array_equal(matrix.table.values, expected.T)
+    assert list(matrix.table.sites) == ["cg00000000", "cg00000001", "cg00000002"]
+
+
 def test_more_rows_than_the_header_states(write_series, tmp_path):
     path = write_series(VALUES, name="GSE1_series_matrix.txt")
     path.write_text(path.read_text().replace('row_count\t"2"', 'row_count\t"1"'))
