@@ -37,7 +37,7 @@ def main() -> None:
     print("# The open questions on simulated cohorts\n")
     print("Command: `python -m benchmarks open_questions`\n")
     print(
-        f"Six simulated tasks; means over independent replicates with 95 % intervals (Student's t). "
+        "Six simulated tasks; means over independent replicates with 95 % intervals (Student's t). "
         f"{os.cpu_count()} cores, {platform.machine()}."
     )
     sweep = SWEEPS["full"]
