@@ -98,13 +98,13 @@ class DecimalRows:
 
 
 @njit(nogil=True)
-def _beyond(n_characters):  # pragma: no cover - compiled
+def _beyond(n_characters):
     """Bits of a word beyond its first characters."""
     return uint64(64 - 8 * n_characters)
 
 
 @njit(nogil=True)
-def _count_digits(word):  # pragma: no cover - compiled
+def _count_digits(word):
     """Count the digits at the start of eight characters."""
     others = (word + uint64(0x4646464646464646)) | (word - uint64(0x3030303030303030))
     others &= uint64(0x8080808080808080)
@@ -115,7 +115,7 @@ def _count_digits(word):  # pragma: no cover - compiled
 
 
 @njit(nogil=True)
-def _number(word, n_digits):  # pragma: no cover - compiled
+def _number(word, n_digits):
     """Return the first digits of eight characters as a number.
 
     Neighbouring digits are added up to pairs, pairs to fours, fours to all eight.
@@ -132,7 +132,7 @@ def _number(word, n_digits):  # pragma: no cover - compiled
 
 
 @njit(nogil=True)
-def _read_digits(word, following):  # pragma: no cover - compiled
+def _read_digits(word, following):
     """Count the digits, at most 16, at the start of two words; return them as a number too."""
     n_digits = _count_digits(word)
     number = _number(word, n_digits)
@@ -144,13 +144,13 @@ def _read_digits(word, following):  # pragma: no cover - compiled
 
 
 @njit(nogil=True)
-def _is_digit(character):  # pragma: no cover - compiled
+def _is_digit(character):
     """Tell whether a character is one of 0 to 9."""
     return _ZERO <= character < _ZERO + 10
 
 
 @njit(nogil=True)
-def _missing_length(word, missing, lengths):  # pragma: no cover - compiled
+def _missing_length(word, missing, lengths):
     """Length of the longest missing value that eight characters start with, or 0."""
     longest = 0
     for i in range(len(missing)):
@@ -160,7 +160,7 @@ def _missing_length(word, missing, lengths):  # pragma: no cover - compiled
 
 
 @njit(nogil=True)
-def _read_name(text, at, delimiter, names, named):  # pragma: no cover - compiled
+def _read_name(text, at, delimiter, names, named):
     """Copy a name; return where the next field starts, -1 if it is odd, and the names end."""
     quoted = text[at] == _QUOTE
     at += quoted
@@ -197,9 +197,7 @@ _WORDS = types.Array(uint64, 1, "A", readonly=True, aligned=False)
     nogil=True,
     cache=True,
 )
-def _read(
-    text, words, delimiter, row_of_field, missing, lengths, values, names, offsets, odd
-):  # pragma: no cover - compiled
+def _read(text, words, delimiter, row_of_field, missing, lengths, values, names, offsets, odd):
     """Read every line; return the number of rows and of odd ones."""
     at = n_rows = n_odd = named = 0
     while at < len(text):
