@@ -58,6 +58,18 @@ def test_parameters_are_typed_commented_and_have_the_defaults_of_the_library(pat
     assert set(parameters_of(path)) >= {"profile", "run_dir", "seed"}
 
 
+def used_by(step):
+    """Parameters that change a step's result or that of a step before it."""
+    return set(STEPS[step].uses).union(*map(used_by, STEPS[step].after))
+
+
+@EACH
+def test_a_notebook_declares_every_parameter_of_the_steps_it_shows(path):
+    """It would otherwise look for results under the default, and make them anew."""
+    for step in STEPS_OF[path.stem]:
+        assert used_by(step) <= set(parameters_of(path))
+
+
 @EACH
 def test_no_algorithm_in_a_notebook(path):
     """Logic lives in the library: a notebook defines nothing and loops over nothing but figures."""

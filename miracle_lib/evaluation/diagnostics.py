@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from miracle_lib.estimator import MiracleClassifier
@@ -43,6 +44,13 @@ SIGNS = {
         "are on top in most folds.",
     ),
 }
+
+
+def at_last_step(model: BaseEstimator, X: pd.DataFrame) -> tuple[BaseEstimator, pd.DataFrame]:
+    """Last step of a fitted Pipeline and the samples as that step sees them; else both as given."""
+    if isinstance(model, Pipeline):
+        return model[-1], model[:-1].transform(X)
+    return model, X
 
 
 def reconstructed_share(model: MiracleClassifier, X: pd.DataFrame, cohort: Any = None) -> float:
@@ -119,7 +127,7 @@ def cohort_leakage(
 
 
 def failure_signs(
-    model: MiracleClassifier,
+    model: MiracleClassifier | Pipeline,
     X: pd.DataFrame,
     cohort: pd.Series | np.ndarray | None = None,
     groups: Any = None,
@@ -131,7 +139,8 @@ def failure_signs(
 
     Parameters
     ----------
-    model : MiracleClassifier
+    model : MiracleClassifier or Pipeline
+        Fitted; a Pipeline, such as one that selects sites, ends in a MiracleClassifier.
     X : DataFrame of shape (n_samples, n_sites)
         Beta values of samples that were not trained on (with training samples the
         reconstruction looks better than it is).
@@ -149,6 +158,7 @@ def failure_signs(
         sign, task ("all" where tasks are not told apart), value, limit, failed (bool), measured,
         advice (empty where nothing failed).
     """
+    model, X = at_last_step(model, X)
     share = reconstructed_share(model, X, cohort)
     collapsed = 1 - active_units(model, X, cohort)
     rows = [

@@ -4,12 +4,13 @@ from typing import Any
 
 import pandas as pd
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation.ablations import SingleTask
-from miracle_lib.evaluation.diagnostics import reconstructed_share
+from miracle_lib.evaluation.diagnostics import at_last_step, reconstructed_share
 from miracle_lib.evaluation.splits import make_folds
-from miracle_lib.evaluation.validation import cross_validate, fit_fold
+from miracle_lib.evaluation.validation import cross_validate, fit_fold, last_step
 
 EPOCHS = (1, 5, 20, 60)
 
@@ -26,7 +27,7 @@ def largest_tasks(Y: pd.DataFrame, n: int) -> list[str]:
 
 
 def reconstruction_curve(
-    classifier: MiracleClassifier,
+    classifier: MiracleClassifier | Pipeline,
     X: pd.DataFrame,
     Y: pd.DataFrame,
     epochs: tuple[int, ...] = EPOCHS,
@@ -38,8 +39,9 @@ def reconstruction_curve(
 
     Parameters
     ----------
-    classifier : MiracleClassifier
-        Not fitted; its stages after the first are left out.
+    classifier : MiracleClassifier or Pipeline
+        Not fitted; its stages after the first are left out. A Pipeline, such as one that selects
+        sites, ends in a MiracleClassifier and is fitted inside each fold.
     X, Y : DataFrame
         As in :func:`cross_validate`.
     epochs : tuple of int
@@ -62,22 +64,24 @@ def reconstruction_curve(
     found = []
     for fold in make_folds(Y, rows.get("groups"), n_splits, random_state=random_state):
         for length in epochs:
-            alone = clone(classifier).set_params(epochs=(length, 0, 0))
+            alone = clone(classifier)
+            last_step(alone)[0].set_params(epochs=(length, 0, 0))
             model = fit_fold(alone, X, Y, fold.train, **rows)
             cohort = rows["cohort"].iloc[fold.test] if "cohort" in rows else None
-            share = reconstructed_share(model, X.iloc[fold.test], cohort)
+            share = reconstructed_share(*at_last_step(model, X.iloc[fold.test]), cohort)
             found.append((task, fold.fold, length, share))
     return pd.DataFrame(found, columns=["task", "fold", "epochs", "share"])
 
 
 def two_cohorts(
-    classifier: MiracleClassifier, X: pd.DataFrame, Y: pd.DataFrame, **settings: Any
+    classifier: MiracleClassifier | Pipeline, X: pd.DataFrame, Y: pd.DataFrame, **settings: Any
 ) -> dict[str, pd.DataFrame]:
     """Score the two largest tasks learned alone and together, on the same folds.
 
     Parameters
     ----------
-    classifier : MiracleClassifier
+    classifier : MiracleClassifier or Pipeline
+        As in :func:`reconstruction_curve`.
     X, Y : DataFrame
         As in :func:`cross_validate`.
     **settings

@@ -15,7 +15,7 @@ from miracle_lib.evaluation.metrics import METRICS, score_task
 from miracle_lib.evaluation.splits import Fold, check_labels, make_folds
 
 
-def _last(estimator: BaseEstimator) -> tuple[BaseEstimator, str]:
+def last_step(estimator: BaseEstimator) -> tuple[BaseEstimator, str]:
     """Estimator that sees the labels last, and the prefix of its fit arguments."""
     if isinstance(estimator, Pipeline):
         return estimator[-1], f"{estimator.steps[-1][0]}__"
@@ -31,7 +31,7 @@ def fit_fold(
     they go to the last step.
     """
     model = clone(estimator)
-    last, prefix = _last(model)
+    last, prefix = last_step(model)
     accepted = inspect.signature(last.fit).parameters
     extra = {
         prefix + name: _take(value, train)
@@ -45,7 +45,7 @@ def predict_fold(
     model: BaseEstimator, X: pd.DataFrame, test: np.ndarray, covariates: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Probabilities of the test rows, samples x tasks."""
-    last, _ = _last(model)
+    last, _ = last_step(model)
     extra = {}
     if covariates is not None and "covariates" in inspect.signature(last.predict_proba).parameters:
         extra["covariates"] = _take(covariates, test)
@@ -87,7 +87,7 @@ def evaluate_fold(
         score = proba[task].to_numpy(float)[known]
         if np.isnan(score).any():
             raise MiracleError(
-                f"{type(_last(model)[0]).__name__} predicted NaN for task {task!r}; "
+                f"{type(last_step(model)[0]).__name__} predicted NaN for task {task!r}; "
                 "expected probabilities."
             )
         tables.append(

@@ -228,16 +228,16 @@ def _problem(model, X, label, task, cohort, covariates, groups) -> Problem:
     """Collect what the evidence needs from the model's frozen encoder."""
     z = model.standardized(X, task)
     index = model.tasks_.index(task)
-    scale = dict(zip(("pathways", "genes", "residual"), model.prior_.scale[index], strict=True))
     known = model.logit_module(task).covariates.expand(len(z), -1)
     members = [member.features(z, known) for member in model.members_]
     features = {
         name: np.mean([unit_variance(m[name].double().cpu().numpy()) for m in members], axis=0)
-        for name in members[0]
+        for name, block in members[0].items()
+        if block.shape[1]  # no residual sites: no block, and none in the prior
     }
+    scale = dict(zip(features, model.prior_.scale[index], strict=False))
     covariance = sum(
-        scale[name] ** 2 * block @ block.T / max(block.shape[1], 1)
-        for name, block in features.items()
+        scale[name] ** 2 * block @ block.T / block.shape[1] for name, block in features.items()
     )
     n = len(label)
     stratum = np.zeros(n, int) if cohort is None else pd.factorize(cohort.loc[X.index])[0]

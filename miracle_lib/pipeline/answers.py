@@ -13,6 +13,7 @@ from miracle_lib.pipeline.data import (
     covariate_table,
     graph,
     mask_sets,
+    merged_samples,
     raw_cohorts,
     site_gene,
     tables,
@@ -21,6 +22,7 @@ from miracle_lib.pipeline.data import (
 from miracle_lib.pipeline.inputs import optional_table
 from miracle_lib.pipeline.models import FITTING, classifier, fitted_model
 from miracle_lib.pipeline.run import Run, step
+from miracle_lib.pipeline.selection import chosen_tables
 
 N_PERMUTATIONS = {"small": 500, "full": 2000}
 N_SEEDS = {"small": 2, "full": 5}
@@ -40,22 +42,24 @@ def explained(run: Run, folder: Path) -> None:
 @step(uses=(*FITTING, "grid", "top_sites", "q_threshold"), after=("explained",))
 def enriched(run: Run, folder: Path) -> None:
     """Test the leading task's sites in other libraries, beside networks on permuted masks."""
-    X, Y, obs = tables(run)
+    # Every measured site might have been chosen, so all of them are the universe.
+    universe = merged_samples(run).var_names
     task = leading_task(run)
     sites = top_sites(run, task)
     for title, library in validation_sets(run).items():
-        found = interpret.overrepresentation(sites, X.columns, site_gene(run), library)
+        found = interpret.overrepresentation(sites, universe, site_gene(run), library)
         found.to_csv(folder / f"{title}.csv")
+    chosen, Y, obs = chosen_tables(run)
     permuted = []
     for seed in range(N_SEEDS[run.parameters.grid]):
         control = _unfitted(run, graph(run).permuted(seed), seed)
-        control.fit(X, Y, cohort=obs["cohort"], covariates=covariate_table(obs))
+        control.fit(chosen, Y, cohort=obs["cohort"], covariates=covariate_table(obs))
         permuted.append(_explain(run, control, task))
     interpret.library_agreement(
         explanations(run)[task],
         mask_sets(run),
         sites,
-        X.columns,
+        universe,
         site_gene(run),
         {**validation_sets(run), "the mask's own": mask_sets(run)},
         permuted=permuted,
@@ -66,7 +70,8 @@ def enriched(run: Run, folder: Path) -> None:
 @step(uses=(*FITTING, "grid"), after=("hierarchy",))
 def stability(run: Run, folder: Path) -> None:
     """Train again from other seeds, on the real data and on each control."""
-    X, Y, _ = tables(run)
+    # Controls keep the sites that the true labels chose: they differ in nothing but their kind.
+    X, Y, _ = chosen_tables(run)
     refits = interpret.refit_attributions(
         partial(_unfitted, run),
         graph(run),

@@ -61,10 +61,18 @@ def samples(run: Run, folder: Path) -> None:
 @step(uses=("min_genes", "max_genes"), after=("samples", "annotation"))
 def hierarchy(run: Run, folder: Path) -> None:
     """Build the masks over the sites at hand."""
-    limits = {"min_genes": run.parameters.min_genes, "max_genes": run.parameters.max_genes}
-    sites = merged_samples(run).var_names
-    graph = Hierarchy.from_tables(site_gene(run), mask_sets(run), sites=sites, **limits)
-    graph.save(folder / "hierarchy.npz")
+    _build_hierarchy(run, site_gene(run)).save(folder / "hierarchy.npz")
+
+
+def _build_hierarchy(run: Run, pairs: pd.DataFrame) -> Hierarchy:
+    """Hierarchy of some site-gene pairs over the sites of the run, within its size limits."""
+    return Hierarchy.from_tables(
+        pairs,
+        mask_sets(run),
+        sites=merged_samples(run).var_names,
+        min_genes=run.parameters.min_genes,
+        max_genes=run.parameters.max_genes,
+    )
 
 
 def _cohort_name(adata: AnnData) -> str:
@@ -116,11 +124,10 @@ def mask_choices(run: Run) -> pd.DataFrame:
     sites = merged_samples(run).var_names
     bare = pd.DataFrame({"chromosome": "", "position": float("nan"), "reason": ""}, index=sites)
     array = ArrayAnnotation(site_gene(run), bare)
-    limits = {"min_genes": run.parameters.min_genes, "max_genes": run.parameters.max_genes}
     rows = {}
     for name in ("all groups", "promoter", "body"):
         chosen = array if name == "all groups" else array.keep_groups(name)
-        built = Hierarchy.from_tables(chosen.site_gene, mask_sets(run), sites=sites, **limits)
+        built = _build_hierarchy(run, chosen.site_gene)
         rows[name] = [len(built.sites) / len(sites), len(built.genes), len(built.pathways)]
     columns = ["share of sites", "genes", "pathways"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import make_pipeline
 
 from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation import (
@@ -21,10 +20,11 @@ from miracle_lib.evaluation import (
     scores_of,
 )
 from miracle_lib.evaluation.first_experiments import reconstruction_curve, two_cohorts
+from miracle_lib.evaluation.validation import fit_fold
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline.data import covariate_table, graph, tables
 from miracle_lib.pipeline.run import Run, step
-from miracle_lib.preprocessing import SiteSelector
+from miracle_lib.pipeline.selection import chosen_tables, selected, site_selector
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +39,7 @@ REFERENCES = {
 @step(uses=FITTING, after=("hierarchy",))
 def model(run: Run, folder: Path) -> None:
     """Fit the model on all samples, for looking at what it learnt; scores come from folds."""
-    X, Y, obs = tables(run)
-    if run.parameters.selection != "none":
-        X = SiteSelector(run.parameters.selection, run.parameters.n_sites).fit_transform(X, Y)
+    X, Y, obs = chosen_tables(run)
     fitted = classifier(run).set_params(checkpoint_dir=folder / "checkpoint")
     fitted.fit(X, Y, cohort=obs["cohort"], covariates=covariate_table(obs), groups=obs["subject"])
     fitted.save(folder / "model")
@@ -70,9 +68,10 @@ def experiments(run: Run, folder: Path) -> None:
     X, Y, obs = tables(run)
     known = {"groups": obs["subject"], "cohort": obs["cohort"], "covariates": covariate_table(obs)}
     seed, n_folds = run.parameters.seed, run.parameters.n_folds
-    curve = reconstruction_curve(classifier(run), X, Y, random_state=seed, **known)
+    method = selected(run, classifier(run))
+    curve = reconstruction_curve(method, X, Y, random_state=seed, **known)
     curve.to_csv(folder / "reconstruction.csv")
-    scores = two_cohorts(classifier(run), X, Y, n_splits=n_folds, random_state=seed, **known)
+    scores = two_cohorts(method, X, Y, n_splits=n_folds, random_state=seed, **known)
     for name, table in scores.items():
         table.attrs["predictions"].to_csv(folder / f"{name}.csv")
 
@@ -83,9 +82,7 @@ def signs(run: Run, folder: Path) -> None:
     X, Y, obs = tables(run)
     folds = make_folds(Y, obs["subject"], run.parameters.n_folds, 1, run.parameters.seed)
     fold = next(iter(folds))
-    held = classifier(run).fit(
-        X.iloc[fold.train], Y.iloc[fold.train], obs["cohort"].iloc[fold.train]
-    )
+    held = fit_fold(selected(run, classifier(run)), X, Y, fold.train, cohort=obs["cohort"])
     test = obs.iloc[fold.test]
     scored = score_tables(run)
     pathways = ablation_results(run).pathways.query("level == 'miracle'")
@@ -101,7 +98,7 @@ def signs(run: Run, folder: Path) -> None:
     table.to_csv(folder / "signs.csv")
 
 
-@step(uses=("seed", "grid"), after=("hierarchy",))
+@step(uses=("seed", "grid", "selection", "n_sites"), after=("hierarchy",))
 def ablations(run: Run, folder: Path) -> None:
     """Take the model apart, one part at a time; finished cells are kept one by one."""
     _run_ablations(run, folder)
@@ -113,13 +110,6 @@ def classifier(run: Run) -> MiracleClassifier:
     return MiracleClassifier(
         graph(run), weighting=values.weighting, device=values.device, random_state=values.seed
     )
-
-
-def selected(run: Run, method: BaseEstimator) -> BaseEstimator:
-    """Put the run's site selection before a method, so that it is fitted inside each fold."""
-    if run.parameters.selection == "none":
-        return method
-    return make_pipeline(SiteSelector(run.parameters.selection, run.parameters.n_sites), method)
 
 
 def cross_validated(run: Run, method: BaseEstimator) -> pd.DataFrame:
@@ -176,6 +166,7 @@ def _run_ablations(run: Run, folder: Path) -> Ablations:
         groups=obs["subject"],
         cohort=obs["cohort"],
         covariates=covariate_table(obs),
+        selector=site_selector(run),
         **workers(run),
     )
 

@@ -1,6 +1,3 @@
-import inspect
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -144,11 +141,8 @@ def test_single_task_sees_no_other_task(data):
 
 
 def test_a_selector_is_fitted_in_each_fold_before_levels_that_leave_their_sites_open(
-    data, tmp_path, monkeypatch
+    data, tmp_path, fits
 ):
-    seen = []
-    for kind in (SiteSelector, MiracleClassifier, PerTaskBaseline):
-        _record_fits(monkeypatch, kind, seen)
     levels = {
         "open": {},
         "single": {"tasks": "single"},
@@ -160,9 +154,9 @@ def test_a_selector_is_fitted_in_each_fold_before_levels_that_leave_their_sites_
     grid = AblationGrid(scales={"small": GRID.scales["small"]}, comparisons={"sites": comparison})
     run_ablations(grid, store=tmp_path, selector=SiteSelector("variance", k=40), **data)
     # Two folds of each level; a single-task level selects and fits once per task.
-    selectors = [fit for fit in seen if fit.kind == "SiteSelector"]
-    assert [fit.k for fit in selectors] == [40, 40] + [40] * 4 + [40, 40] + [150, 150]
-    models = [fit for fit in seen if fit.kind != "SiteSelector"]
+    selectors = [fit for fit in fits if fit.kind == "SiteSelector"]
+    assert [fit.k for fit in selectors] == [40] * 8 + [150] * 2
+    models = [fit for fit in fits if fit.kind != "SiteSelector"]
     widths = [fit.n_sites for fit in models]
     assert all(40 <= width <= 80 for width in widths[:2] + widths[6:8])
     assert widths[2:6] == [40] * 4
@@ -172,28 +166,6 @@ def test_a_selector_is_fitted_in_each_fold_before_levels_that_leave_their_sites_
     trained = models[:8] + models[10:]
     assert [fit.samples for fit in selectors] == [fit.samples for fit in trained]
     assert max(len(fit.samples) for fit in selectors) < len(data["X"])
-
-
-class Fit(NamedTuple):
-    """What one call of ``fit`` was given."""
-
-    kind: str
-    k: int | None
-    samples: tuple[str, ...]
-    n_sites: int
-
-
-def _record_fits(monkeypatch, kind, seen):
-    """Note every fit of a class; the fits themselves are unchanged."""
-    fit = kind.fit
-
-    def noted(self, X, Y=None, *args, **known):
-        seen.append(Fit(kind.__name__, getattr(self, "k", None), tuple(X.index), X.shape[1]))
-        return fit(self, X, Y, *args, **known)
-
-    # scikit-learn reads which arguments a fit accepts.
-    noted.__signature__ = inspect.signature(fit)
-    monkeypatch.setattr(kind, "fit", noted)
 
 
 def test_build_makes_the_model_that_the_variant_names(data):

@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.estimator import MiracleClassifier
@@ -13,6 +15,7 @@ from miracle_lib.evaluation import (
     reconstructed_share,
 )
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.preprocessing import SiteSelector
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +87,19 @@ def test_accuracy_and_stability_are_judged_by_task(fitted):
     assert table.loc[("unstable ranking", "RA"), "failed"]
     assert not table.loc[("collapsed latent units", "all"), "failed"]
     assert table.loc[("collapsed latent units", "all"), "advice"] == ""
+
+
+def test_a_pipeline_is_judged_by_its_network_on_what_the_earlier_steps_give_it():
+    simulation = simulate_cohorts({"RA": 60, "MS": 60}, n_sites=300, random_state=2)
+    X, Y, obs = merge_cohorts(list(simulation.cohorts.values()))
+    network = MiracleClassifier(
+        Hierarchy.from_tables(simulation.site_gene, simulation.gene_sets),
+        epochs=(5, 2, 0),
+        progress=False,
+    )
+    piped = make_pipeline(FunctionTransformer(lambda table: 1 - table), SiteSelector(k=80), network)
+    train = np.arange(len(X)) % 2 == 0
+    piped.fit(X[train], Y[train], miracleclassifier__cohort=obs["cohort"][train])
+    found = failure_signs(piped, X[~train], obs["cohort"][~train])
+    expected = failure_signs(piped[-1], 1 - X[~train], obs["cohort"][~train])
+    pd.testing.assert_frame_equal(found, expected)

@@ -47,6 +47,15 @@ def test_table_follows_the_hierarchy(study, tables):
     assert table.loc[first, "degree"] == degree.max()
 
 
+def test_a_model_without_a_residual_block_is_explained_too(study):
+    model = ml.MiracleClassifier(study.mask, residual=False, epochs=(2, 2, 0), progress=False)
+    model.fit(study.X, study.Y, cohort=study.obs["cohort"])
+    table = explain(model, study.X, "RA", study.Y, n_permutations=20)
+    planted = study.simulation.truth.pathways.query("task == 'RA'")["pathway"]
+    assert set(table.index) == set(model.hierarchy_.pathways)
+    assert (table.loc[planted, "rank"] <= 10).all()
+
+
 def test_the_same_seed_gives_the_same_table(study, tables):
     again = explain(
         study.model, study.X, "RA", study.Y["RA"],

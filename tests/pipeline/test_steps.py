@@ -3,7 +3,7 @@ import pytest
 import yaml
 
 from miracle_lib.config import Parameters
-from miracle_lib.pipeline import answers, data, models
+from miracle_lib.pipeline import answers, data, models, selection
 from miracle_lib.pipeline.notebooks import open_profile_run
 from miracle_lib.pipeline.run import Run
 
@@ -50,7 +50,7 @@ def test_scores_come_from_folds_with_the_selection_inside(run):
         predictions = table.attrs["predictions"]
         assert len(predictions) == 140
         assert set(predictions["fold"]) == {0, 1}
-    estimator = models.selected(run, models.classifier(run))
+    estimator = selection.selected(run, models.classifier(run))
     assert [name for name, _ in estimator.steps] == ["siteselector", "miracleclassifier"]
     assert tables["MIRACLE"]["auroc"].mean() > 0.7
 

@@ -1,0 +1,105 @@
+import pytest
+import yaml
+
+from miracle_lib.config import Parameters
+from miracle_lib.evaluation import AblationGrid
+from miracle_lib.pipeline import answers, data, models
+from miracle_lib.pipeline.run import STEPS, Run
+from miracle_lib.pipeline.selection import chosen_tables, selected, site_selector
+
+PROFILE = {
+    "title": "two simulated cohorts",
+    "simulation": {"sizes": {"MS": 50, "RA": 60}, "n_sites": 400, "effect": 1.0},
+}
+K = 60  # sites per task; there are two tasks
+LEVELS = {"miracle": {}, "logistic_l2": {"baseline": "logistic_l2"}, "all": {"selection": "none"}}
+GRID = AblationGrid(
+    scales={"small": {"n_splits": 2, "model": {"epochs": [3, 3, 0]}}},
+    comparisons={"baselines": {"question": "?", "reference": "miracle", "levels": LEVELS}},
+)
+
+
+def open_run(folder, **values):
+    (folder / "two.yaml").write_text(yaml.safe_dump(PROFILE))
+    return Run(
+        Parameters(
+            profile=str(folder / "two.yaml"), run_dir=str(folder / "run"), n_folds=2, **values
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    run = open_run(tmp_path_factory.mktemp("selection"), selection="ttest", n_sites=K)
+    run.folder("hierarchy")
+    return run
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Short trainings, a small grid of ablations in this process, one control of each kind."""
+    full = models.classifier
+    for module in (models, answers):
+        monkeypatch.setattr(
+            module, "classifier", lambda run: full(run).set_params(epochs=(3, 3, 0), progress=False)
+        )
+    monkeypatch.setattr(models, "load_ablations", lambda: GRID)
+    monkeypatch.setattr(models, "workers", lambda run: {"n_jobs": 1})
+    monkeypatch.setattr(answers, "N_SEEDS", {"small": 1})
+    monkeypatch.setattr(answers, "N_PERMUTATIONS", {"small": 20})
+
+
+def fits_of(run, name, fits, folder):
+    """Fits that one step makes itself, those before it being done."""
+    for upstream in STEPS[name].after:
+        run.folder(upstream)
+    fits.clear()
+    STEPS[name].make(run, folder)
+    selectors = [fit for fit in fits if fit.kind == "SiteSelector"]
+    return selectors, [fit for fit in fits if fit.kind != "SiteSelector"]
+
+
+@pytest.mark.parametrize("name", ["scores", "experiments", "signs", "ablations"])
+def test_in_folds_every_model_sees_sites_chosen_on_its_own_training_samples(
+    run, quick, fits, tmp_path, name
+):
+    selectors, fitted = fits_of(run, name, fits, tmp_path)
+    if name == "ablations":  # of its levels, one asks for all sites
+        assert [fit.n_sites for fit in fitted[4:]] == [data.merged_samples(run).n_vars] * 2
+        fitted = fitted[:4]
+    assert fitted
+    assert [fit.samples for fit in selectors] == [fit.samples for fit in fitted]
+    n_samples = len(data.merged_samples(run))
+    assert max(len(fit.samples) for fit in selectors) <= n_samples - n_samples // 3
+    # The covariates-only baseline reads no site; it is given the chosen ones like the others.
+    assert all(K <= fit.n_sites <= 2 * K for fit in fitted)
+
+
+@pytest.mark.parametrize("name", ["model", "enriched", "stability"])
+def test_on_all_samples_sites_are_chosen_once_and_every_model_sees_those(
+    run, quick, fits, tmp_path, name
+):
+    selectors, fitted = fits_of(run, name, fits, tmp_path)
+    (selector,) = selectors
+    assert selector.samples == tuple(data.merged_samples(run).obs_names)
+    (width,) = {fit.n_sites for fit in fitted}
+    assert K <= width <= 2 * K
+    assert list(chosen_tables(run)[0]) == list(site_selector(run).fit(*data.tables(run)[:2]).sites_)
+
+
+def test_the_kept_model_and_the_controls_have_the_chosen_sites(run):
+    assert set(models.fitted_model(run).sites_) == set(chosen_tables(run)[0].columns)
+
+
+def test_a_run_without_selection_uses_the_tables_and_the_method_as_they_are(tmp_path):
+    plain = open_run(tmp_path)
+    assert site_selector(plain) is None
+    assert selected(plain, "method") == "method"
+    X, _, _ = chosen_tables(plain)
+    assert X.equals(data.tables(plain)[0])
+
+
+@pytest.mark.parametrize("name", ["scores", "experiments", "signs", "ablations", "model"])
+def test_another_selection_makes_another_result(run, name):
+    other = Run(run.parameters.model_copy(update={"n_sites": K + 1}))
+    assert other.key(name) != run.key(name)
