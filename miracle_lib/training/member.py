@@ -9,6 +9,9 @@ from miracle_lib.model.vae import Masks
 ENCODER = ("site_to_gene", "gene_to_mean", "gene_to_logvar", "encoder_norm", "covariates_to_gene")
 CHUNK = 32  # samples per pass outside training: bounds memory
 
+Rows = Tensor | slice
+ALL = slice(None)
+
 
 class Member(nn.Module):
     """Masked autoencoder with linear task heads on pathways, genes and residual sites.
@@ -45,24 +48,24 @@ class Member(nn.Module):
         self.heads = TaskHeads(widths, n_tasks, seed=seed)
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor, covariates: Tensor) -> None:
-        """Scale the starting weights to training samples: encoder, then decoder.
+    def calibrate(self, x: Tensor, covariates: Tensor, rows: Tensor) -> None:
+        """Scale the starting weights to some training samples: encoder, then decoder.
 
         Each site's starting reconstruction is multiplied by its least-squares slope on the data,
         so that training starts from better than the mean of each site.
         """
         network = self.network.eval()
-        network.calibrate(self.sites(x), covariates)
+        network.calibrate(self.sites(x, rows), covariates[rows])
         # Sums over samples of reconstruction, its square, its product with the data, data squared.
         sums = torch.zeros(4, network.n_sites, device=x.device)
-        for some, known in zip(x.split(CHUNK), covariates.split(CHUNK), strict=True):
-            sites = self.sites(some)
-            expected = network(sites, known, sample=False).reconstruction
+        for some in rows.split(CHUNK):
+            sites = self.sites(x, some)
+            expected = network(sites, covariates[some], sample=False).reconstruction
             sums[0] += expected.sum(0)
             sums[1] += torch.einsum("ij,ij->j", expected, expected)
             sums[2] += torch.einsum("ij,ij->j", expected, sites)
             sums[3] += torch.einsum("ij,ij->j", sites, sites)
-        mean, square, product, total = sums / len(x)
+        mean, square, product, total = sums / len(rows)
         slope = product / (square - mean.square()).clamp_min(1e-6)
         network.gene_to_site.weight.mul_(slope[network.gene_to_site.pattern.output])
         network.gene_to_site.bias.copy_(-slope * mean)
@@ -76,21 +79,23 @@ class Member(nn.Module):
             parts[not name.startswith(ENCODER)].append(parameter)
         return parts
 
-    def sites(self, x: Tensor) -> Tensor:
-        """Return the part of the input that enters the autoencoder, in the layout it works in."""
-        return by_feature(x[:, : self.network.n_sites]).t()
+    def sites(self, x: Tensor, rows: Rows = ALL) -> Tensor:
+        """Return the input of the autoencoder for some samples, in the layout it works in."""
+        return by_feature(x[:, : self.network.n_sites][rows]).t()
 
-    def blocks(self, x: Tensor, covariates: Tensor) -> dict[str, Tensor]:
+    def blocks(self, x: Tensor, covariates: Tensor, rows: Rows = ALL) -> dict[str, Tensor]:
         """Return what the heads read: pathway means, gene activations, residual sites."""
-        genes, mean, _ = self.network.encode(self.sites(x), covariates)
-        return self.head_inputs(x, genes, mean)
+        genes, mean, _ = self.network.encode(self.sites(x, rows), covariates[rows])
+        return self.head_inputs(x, genes, mean, rows)
 
-    def head_inputs(self, x: Tensor, genes: Tensor, mean: Tensor) -> dict[str, Tensor]:
-        """Return the inputs of the heads from what the encoder gave."""
+    def head_inputs(
+        self, x: Tensor, genes: Tensor, mean: Tensor, rows: Rows = ALL
+    ) -> dict[str, Tensor]:
+        """Return the inputs of the heads from what the encoder gave for some samples."""
         return {
             "pathways": mean[:, : self.network.n_pathways],
             "genes": genes,
-            "residual": x[:, self.network.n_sites :],
+            "residual": x[:, self.network.n_sites :][rows],
         }
 
     def forward(self, x: Tensor, covariates: Tensor) -> Tensor:
@@ -101,12 +106,13 @@ class Member(nn.Module):
     def features(self, x: Tensor, covariates: Tensor) -> dict[str, Tensor]:
         """Return the blocks for many samples, in chunks; residual sites are a view of the input."""
         self.eval()
-        genes, mean = [], []
-        for some, known in zip(x.split(CHUNK), covariates.split(CHUNK), strict=True):
-            part = self.network.encode(self.sites(some), known)
-            genes.append(part[0])
-            mean.append(part[1])
-        return self.head_inputs(x, torch.cat(genes), torch.cat(mean))
+        # Laid out beforehand: small results kept between large ones would scatter the memory.
+        genes = x.new_empty(len(x), self.network.n_genes)
+        mean = x.new_empty(len(x), self.network.n_pathways)
+        for start in range(0, len(x), CHUNK):
+            rows = slice(start, start + CHUNK)
+            genes[rows], mean[rows], _ = self.network.encode(self.sites(x, rows), covariates[rows])
+        return self.head_inputs(x, genes, mean)
 
     @torch.no_grad()
     def outputs(self, x: Tensor, covariates: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,7 +120,7 @@ class Member(nn.Module):
         self.eval()
         logits, pathways = [], []
         for some in rows.split(CHUNK):
-            blocks = self.blocks(x[some], covariates[some])
+            blocks = self.blocks(x, covariates, some)
             logits.append(self.heads(blocks))
             pathways.append(blocks["pathways"])
         return torch.cat(logits), torch.cat(pathways)

@@ -221,16 +221,16 @@ class GradientStage:
 
     def _losses(self, rows: Tensor, epoch: int, sample: bool | None) -> dict[str, Tensor]:
         """Run the network; keep logits if they count, return the autoencoder's losses per value."""
-        x, covariates = self.data.x[rows], self.data.covariates[rows]
-        network = self.member.network
+        x, covariates = self.data.x, self.data.covariates
+        member, network = self.member, self.member.network
         if not self.reconstructs:
-            self._logits = self.member(x, covariates)
+            self._logits = member.heads(member.blocks(x, covariates, rows))
             return {}
-        sites = self.member.sites(x)
-        output = network(sites, covariates, sample=sample)
+        sites = member.sites(x, rows)
+        output = network(sites, covariates[rows], sample=sample)
         if self.classifies:
-            inputs = self.member.head_inputs(x, output.genes, output.mean)
-            self._logits = self.member.heads(inputs)
+            inputs = member.head_inputs(x, output.genes, output.mean, rows)
+            self._logits = member.heads(inputs)
         reconstruction = reconstruction_loss(
             output.reconstruction,
             sites,

@@ -166,7 +166,7 @@ class Trainer:
             member.load_state_dict(state["entry"])
         else:
             rows = np.flatnonzero(self._folds != self._fold)[:CALIBRATION_SAMPLES]
-            member.calibrate(self.data.x[rows], self.data.covariates[rows])
+            member.calibrate(self.data.x, self.data.covariates, torch.from_numpy(rows))
         heads, kept = None, False
         for number, (name, settings) in enumerate(self._plan()):
             if number < state.get("stage_number", 0) or settings.epochs == 0:

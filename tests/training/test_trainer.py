@@ -178,8 +178,8 @@ def test_a_single_gradient_epoch_leaves_the_encoder_alone_where_it_is_frozen():
     trained = trainer.fit()
     fresh = trainer._new_member(0)
     x, covariates = trainer.data.x, trainer.data.covariates
-    rows = np.flatnonzero(trainer._folds != 0)[:128]
-    fresh.calibrate(x[rows], covariates[rows])
+    rows = torch.from_numpy(np.flatnonzero(trainer._folds != 0)[:128])
+    fresh.calibrate(x, covariates, rows)
     for ours, theirs in zip(
         trained.members[0].network.parameters(), fresh.network.parameters(), strict=True
     ):
