@@ -7,7 +7,8 @@ from miracle_lib.model import MaskedVAE, TaskHeads, by_feature
 from miracle_lib.model.vae import Masks
 
 ENCODER = ("site_to_gene", "gene_to_mean", "gene_to_logvar", "encoder_norm", "covariates_to_gene")
-CHUNK = 32  # samples per pass outside training: bounds memory
+CHUNK = 32  # samples per pass outside training
+PASS_VALUES = 2**22  # values of the site layer per pass, in training too: bounds memory
 
 Rows = Tensor | slice
 ALL = slice(None)
@@ -47,6 +48,16 @@ class Member(nn.Module):
         }
         self.heads = TaskHeads(widths, n_tasks, seed=seed)
 
+    @property
+    def most_at_once(self) -> int:
+        """Most samples that one pass may take."""
+        return max(1, PASS_VALUES // self.network.n_sites)
+
+    @property
+    def chunk(self) -> int:
+        """Samples per pass outside training."""
+        return min(CHUNK, self.most_at_once)
+
     @torch.no_grad()
     def calibrate(self, x: Tensor, covariates: Tensor, rows: Tensor) -> None:
         """Scale the starting weights to some training samples: encoder, then decoder.
@@ -58,7 +69,7 @@ class Member(nn.Module):
         network.calibrate(self.sites(x, rows), covariates[rows])
         # Sums over samples of reconstruction, its square, its product with the data, data squared.
         sums = torch.zeros(4, network.n_sites, device=x.device)
-        for some in rows.split(CHUNK):
+        for some in rows.split(self.chunk):
             sites = self.sites(x, some)
             expected = network(sites, covariates[some], sample=False).reconstruction
             sums[0] += expected.sum(0)
@@ -109,8 +120,8 @@ class Member(nn.Module):
         # Laid out beforehand: small results kept between large ones would scatter the memory.
         genes = x.new_empty(len(x), self.network.n_genes)
         mean = x.new_empty(len(x), self.network.n_pathways)
-        for start in range(0, len(x), CHUNK):
-            rows = slice(start, start + CHUNK)
+        for start in range(0, len(x), self.chunk):
+            rows = slice(start, start + self.chunk)
             genes[rows], mean[rows], _ = self.network.encode(self.sites(x, rows), covariates[rows])
         return self.head_inputs(x, genes, mean)
 
@@ -119,7 +130,7 @@ class Member(nn.Module):
         """Return logits and pathway activities of some samples, in chunks."""
         self.eval()
         logits, pathways = [], []
-        for some in rows.split(CHUNK):
+        for some in rows.split(self.chunk):
             blocks = self.blocks(x, covariates, some)
             logits.append(self.heads(blocks))
             pathways.append(blocks["pathways"])

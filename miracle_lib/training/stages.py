@@ -21,7 +21,7 @@ from miracle_lib.model import (
 from miracle_lib.model.weighting import Signals, Weighting
 from miracle_lib.training.convex import Features, HeadProblem, log_loss, pair_accuracy
 from miracle_lib.training.data import TrainingData, balanced_accuracy, mini_batches
-from miracle_lib.training.member import CHUNK, Member
+from miracle_lib.training.member import Member
 from miracle_lib.training.prior import Prior
 from miracle_lib.training.settings import Settings, StageSettings
 
@@ -187,15 +187,30 @@ class GradientStage:
     def _step(self, rows: Tensor, epoch: int, weights: Tensor | None) -> dict[str, float]:
         """Take one gradient step and return the parts of the loss."""
         self.member.train()
-        parts = self._losses(rows, epoch, sample=None)
-        if weights is not None:
-            parts |= self.task_losses(self._logits, rows, weights)
-        loss = sum(parts.values())
-        self.refuse_infinite(float(loss.detach()), epoch)
         self.optimizer.zero_grad()
-        loss.backward()
+        shown: dict[str, float] = {}
+        # A batch too wide for one pass is taken in parts, whose gradients add up.
+        for some in rows.split(self.member.most_at_once):
+            parts = self._share_of_losses(some, rows, epoch, weights)
+            loss = sum(parts.values())
+            self.refuse_infinite(float(loss.detach()), epoch)
+            loss.backward()
+            for name, value in parts.items():
+                shown[name] = shown.get(name, 0.0) + float(value.detach())
         self.optimizer.step()
-        return {name: float(value.detach()) for name, value in parts.items()}
+        return shown
+
+    def _share_of_losses(
+        self, some: Tensor, rows: Tensor, epoch: int, weights: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Return what some samples of a batch contribute to its losses."""
+        parts = self._losses(some, epoch, sample=None)
+        if weights is not None:
+            here, whole = ((~self.data.labels[part].isnan()).sum(0) for part in (some, rows))
+            of_task = weights * (here / whole.clamp_min(1)).to(weights)
+            parts |= self.task_losses(self._logits, some, of_task)
+        share = len(some) / len(rows)
+        return {name: v if name == "task" else share * v for name, v in parts.items()}
 
     def task_losses(self, logits: Tensor, rows: Tensor, weights: Tensor) -> dict[str, Tensor]:
         """Return the weighted loss of the tasks and the penalty of the heads."""
@@ -255,7 +270,7 @@ class GradientStage:
         """Return losses on held-out samples; ``validation`` is what early stopping watches."""
         self.member.eval()
         parts, logits = [], []
-        for some in rows.split(CHUNK):
+        for some in rows.split(self.member.chunk):
             # The KL term at full weight, so that epochs can be compared during warm-up.
             losses = self._losses(some, self.options.kl_warmup, sample=False)
             parts.append({name: float(value) * len(some) for name, value in losses.items()})

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from miracle_lib import training
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
@@ -185,6 +186,27 @@ def test_a_single_gradient_epoch_leaves_the_encoder_alone_where_it_is_frozen():
     ):
         assert torch.equal(ours, theirs)
     assert trained.members[0].heads.blocks["genes"].output.weight.abs().max() > 0
+
+
+def test_a_batch_taken_in_parts_has_the_gradient_of_the_whole(monkeypatch):
+    trainer = make_trainer(network_options={"variational": False})
+    trainer.data.x[trainer.data.x == 0] = 0.1  # with missing sites the parts weigh by samples
+    trainer.fit()
+    found = []
+    for most in (90, 11):  # parts of 11 hold samples of one task, or of both
+        member = trainer._new_member(0)
+        monkeypatch.setattr(training.member, "PASS_VALUES", most * member.network.n_sites)
+        assert member.most_at_once == most
+        heads = trainer._convex_heads(member, 0)
+        heads.solve_under(np.ones(2))
+        heads.finish()
+        stage = trainer._gradient("finetune", trainer.settings.finetune, member, 0, heads)
+        losses = stage._step(torch.arange(90), 0, torch.tensor([0.5, 1.5], dtype=torch.float64))
+        found.append((losses, [each.grad for each in member.parameters()]))
+    (whole, expected), (parts, gradients) = found
+    assert parts == pytest.approx(whole, rel=1e-5)
+    for ours, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
 def test_loss_that_is_not_finite_is_named_with_stage_and_epoch():
