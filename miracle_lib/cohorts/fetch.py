@@ -6,13 +6,15 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import requests
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from miracle_lib.cohorts.manifest import base_name, is_remote, load_manifest
@@ -47,7 +49,7 @@ def fetch_file(
 
     A download that breaks off continues where it stopped, in this call or in the next. The
     checksum found at the first download is kept in ``checksums.json`` in the cache and enforced
-    from then on.
+    from then on. Processes that want the same file download it once: the others wait.
 
     Parameters
     ----------
@@ -137,13 +139,18 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
 
     parts = urlsplit(url)
     key = f"{parts.netloc}{unquote(parts.path)}"
-    lock = cache / "checksums.json"
+    path, lock = cache / key, cache / "checksums.json"
     known = checksum or _read_lock(lock).get(url)
-    files = pooch.create(path=cache, base_url="", registry={key: known}, urls={key: url})
+    if known and path.is_file() and sha256(path) == known:
+        return path
     try:
-        path = Path(files.fetch(key, downloader=_Resuming()))
-        if known is None:
-            write_json(lock, _read_lock(lock) | {url: sha256(path)})
+        with _alone(path):
+            known = checksum or _read_lock(lock).get(url)
+            files = pooch.create(path=cache, base_url="", registry={key: known}, urls={key: url})
+            files.fetch(key, downloader=_Resuming())
+            if known is None:
+                with _alone(lock):
+                    write_json(lock, _read_lock(lock) | {url: sha256(path)})
     except OSError as error:
         raise MiracleError(
             f"{base_name(url)} cannot be written to {cache} ({error.strerror}); MIRACLE_CACHE "
@@ -157,6 +164,24 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
             f"{'the manifest gives' if checksum else f'{lock} recorded at the first download'}."
         ) from error
     return path
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from working on ``path`` meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    guard = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        guard.acquire(timeout=0)
+    except Timeout:
+        _log.info("%s: waiting for another process that downloads it", path.name)
+        guard.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            os.unlink(guard.lock_file)  # while it is held: who waits for it sees that it is gone
+        guard.release()
 
 
 def _read_lock(lock: Path) -> dict[str, str]:

@@ -1,8 +1,13 @@
 import errno
 import hashlib
 import json
+import queue
+import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +26,8 @@ class Server(ThreadingHTTPServer):
         self.content, self.etag, self.status = CONTENT, '"one"', 200
         self.drop_after: list[int] = []  # bytes after which the next connections are dropped
         self.requests: list[str | None] = []
+        self.go_on = threading.Event()  # answers wait for it after the first block
+        self.go_on.set()
 
     @property
     def url(self) -> str:
@@ -45,6 +52,10 @@ class Handler(BaseHTTPRequestHandler):
         body = server.content[start:]
         if server.drop_after:
             body = body[: server.drop_after.pop(0)]
+        if not server.go_on.is_set():
+            self.wfile.write(body[:CHUNK])
+            body = body[CHUNK:]
+            server.go_on.wait(60)
         self.wfile.write(body)
         self.close_connection = True
 
@@ -100,6 +111,68 @@ def test_a_file_that_is_there_is_not_fetched_again(server, tmp_path):
     fetch_file(server.url, cache=tmp_path)
     fetch_file(server.url, cache=tmp_path)
     assert len(server.requests) == 1
+
+
+FETCH = (
+    "import logging, sys; logging.basicConfig(level=logging.INFO);"
+    "from miracle_lib.cohorts import fetch_file;"
+    "print(fetch_file(sys.argv[1], cache=sys.argv[2]))"
+)
+
+
+def test_two_processes_download_a_file_once_and_both_get_all_of_it(server, tmp_path):
+    server.go_on.clear()
+    command = [sys.executable, "-c", FETCH, server.url, str(tmp_path)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as first, subprocess.Popen(command, **pipes) as second:
+        # Whichever comes second says so; only then does the server send the rest.
+        waiting, other = _first_to_wait([first, second])
+        server.go_on.set()
+        paths = {Path(process.stdout.read().strip()) for process in (waiting, other)}
+    assert waiting.returncode == other.returncode == 0
+    (path,) = paths
+    assert path.read_bytes() == CONTENT
+    assert server.requests == [None]
+    assert files_in(tmp_path) == ["checksums.json", "data.bin"]
+
+
+def _first_to_wait(processes):
+    """The process that says that it waits for another, and that other one."""
+    said = queue.Queue()
+
+    def listen(process):
+        for line in process.stderr:
+            if "waiting for another process" in line:
+                said.put(process)
+                return
+
+    for process in processes:
+        threading.Thread(target=listen, args=(process,), daemon=True).start()
+    found = said.get(timeout=60)
+    (other,) = [process for process in processes if process is not found]
+    return found, other
+
+
+def test_files_fetched_at_the_same_time_are_all_recorded(server, tmp_path):
+    urls = [server.url.replace("data", f"data{i}") for i in range(16)]
+    with ThreadPoolExecutor(len(urls)) as pool:
+        list(pool.map(lambda url: fetch_file(url, cache=tmp_path), urls))
+    assert set(json.loads((tmp_path / "checksums.json").read_text())) == set(urls)
+
+
+def test_a_cache_that_cannot_be_written_is_enough_for_files_that_are_there(
+    server, tmp_path, monkeypatch
+):
+    path = fetch_file(server.url, cache=tmp_path)
+
+    def read_only(name):
+        raise OSError(errno.EROFS, "Read-only file system", str(name))
+
+    monkeypatch.setattr(fetch, "FileLock", read_only)
+    assert fetch_file(server.url, cache=tmp_path) == path
+    path.unlink()
+    with pytest.raises(MiracleError, match=r"data.bin cannot be written .*Read-only file system"):
+        fetch_file(server.url, cache=tmp_path)
 
 
 def test_the_first_checksum_is_recorded_and_enforced(server, tmp_path):
