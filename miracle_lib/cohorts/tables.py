@@ -1,7 +1,6 @@
 """Beta tables and sample tables that users bring: CSV, TSV, parquet, h5ad."""
 
 import logging
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,11 +15,9 @@ from miracle_lib.cohorts.delimited import MISSING, is_number, open_text
 from miracle_lib.cohorts.site_table import PROBE, SiteTable
 from miracle_lib.cohorts.supplementary import read_supplementary, split
 from miracle_lib.errors import MiracleError
+from miracle_lib.spreadsheet import read_date
 
 _log = logging.getLogger(__name__)
-# What Excel makes of MARCH1, SEPT2, DEC1 and their like.
-_MONTH = "(mar|sep|dec|oct|nov|apr|feb)"
-_EXCEL_DATE = re.compile(rf"\d{{1,2}}-{_MONTH}|{_MONTH}-\d{{1,2}}", re.IGNORECASE)
 
 
 def read_table(path: str | Path) -> SiteTable:
@@ -245,7 +242,7 @@ def _flat(error: Exception) -> str:
 
 def _no_probes(rows: list[str], columns: list[str], path: Path) -> MiracleError:
     """Say what the rows and columns are called instead of probes."""
-    dates = [name for name in [*rows, *columns] if _EXCEL_DATE.fullmatch(name)]
+    dates = [name for name in [*rows, *columns] if read_date(name)]
     if dates:
         return MiracleError(
             f"{path.name}: {dates[0]!r} is a gene name that Excel turned into a date; expected "

@@ -16,6 +16,7 @@ from miracle_lib.hierarchy.build import NO_GENE
 from miracle_lib.hierarchy.cache import cached_tables
 from miracle_lib.hierarchy.symbols import SymbolTable
 from miracle_lib.hierarchy.text import one_line, read_bytes
+from miracle_lib.spreadsheet import refuse_dates
 
 GROUPS = {
     "promoter": ("TSS1500", "TSS200", "5'UTR", "1stExon"),
@@ -149,7 +150,8 @@ class ArrayAnnotation(NamedTuple):
         Raises
         ------
         MiracleError
-            If the window is not positive, or a column of ``tss`` is missing.
+            If the window is not positive, a column of ``tss`` is missing, or Excel turned one of
+            its genes into a date.
         """
         if window <= 0:
             raise MiracleError(f"the window is {window} base pairs; expected a positive number")
@@ -158,6 +160,7 @@ class ArrayAnnotation(NamedTuple):
         absent = {"gene", "chromosome", "position"} - set(tss)
         if absent:
             raise MiracleError(f"the table of start sites has no column {sorted(absent)[0]!r}")
+        refuse_dates(tss["gene"].dropna().unique(), "the table of start sites, column gene")
         known = tss[["gene", "chromosome", "position"]].dropna().drop_duplicates()
         known = known.assign(
             chromosome=_bare_chromosome(known["chromosome"]),
@@ -213,6 +216,7 @@ def read_illumina_manifest(
     site: str = "Name",
     gene: str = "UCSC_RefGene_Name",
     group: str = "UCSC_RefGene_Group",
+    symbols: SymbolTable | None = None,
     cache: str | Path | None = None,
 ) -> ArrayAnnotation:
     """Read site-gene pairs and positions from an Illumina manifest.
@@ -232,6 +236,8 @@ def read_illumina_manifest(
     gene, group : str
         Columns of gene names and groups; the EPICv2 manifest also has ``GencodeV41_Name`` and
         ``GencodeV41_Group``.
+    symbols : SymbolTable, optional
+        Brings the genes up to date; repairs, where that is certain, what Excel turned into dates.
     cache : str or Path, optional
         Folder where the parsed tables are kept, under the hash of the file; default
         ``MIRACLE_CACHE``. Without either the file is parsed each time.
@@ -244,7 +250,8 @@ def read_illumina_manifest(
     Raises
     ------
     MiracleError
-        If the file or a column is missing, or no header is found.
+        If the file or a column is missing, no header is found, or Excel turned a gene name into a
+        date.
 
     References
     ----------
@@ -270,7 +277,11 @@ def read_illumina_manifest(
         return _parse(_read_columns(path, [site, "CHR", "MAPINFO", gene, group]))
 
     kind = "-".join([_READER, site, gene, group])
-    return ArrayAnnotation(*cached_tables(path, kind, ("site_gene", "sites"), parse, cache))
+    array = ArrayAnnotation(*cached_tables(path, kind, ("site_gene", "sites"), parse, cache))
+    if symbols is not None:
+        array = array.update_symbols(symbols)
+    refuse_dates(array.site_gene["gene"].unique(), f"{path.name}, column {gene!r}")
+    return array
 
 
 def read_probe_masks(path: str | Path, *, cache: str | Path | None = None) -> pd.DataFrame:

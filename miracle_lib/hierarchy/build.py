@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy.gene_sets import check_gene_sets
+from miracle_lib.spreadsheet import refuse_dates
 
 NO_GENE = "no gene in the annotation"
 NO_SET = "its genes are in no gene set"
@@ -239,6 +240,7 @@ def _check_site_gene(site_gene: pd.DataFrame) -> pd.Index:
         if pd.api.types.infer_dtype(values, skipna=False) not in ("string", "empty"):
             odd = next(value for value in values if not isinstance(value, str))
             raise MiracleError(f"site_gene, column {column}: found {odd!r}, expected text")
+    refuse_dates(genes, "site_gene, column gene")
     return genes
 
 

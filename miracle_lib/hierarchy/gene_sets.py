@@ -1,7 +1,7 @@
 """Gene sets: reading GMT files, and telling which sets repeat or contain one another."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +9,14 @@ import pandas as pd
 from scipy.sparse import csr_matrix
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.hierarchy.symbols import SymbolTable
 from miracle_lib.hierarchy.text import read_text
+from miracle_lib.spreadsheet import read_date, refuse_dates
 
 _WEIGHT = re.compile(r",\d+(\.\d+)?$")  # names may hold a comma too ("18S rRNA, 28S rRNA")
 
 
-def read_gene_sets(path: str | Path) -> dict[str, list[str]]:
+def read_gene_sets(path: str | Path, *, symbols: SymbolTable | None = None) -> dict[str, list[str]]:
     """Read gene sets from a GMT file.
 
     Parameters
@@ -23,6 +25,8 @@ def read_gene_sets(path: str | Path) -> dict[str, list[str]]:
         Plain, gzipped or zipped GMT (recognised by content): per line a set's name, a description
         (may be empty, as in Enrichr's libraries) and its genes, separated by tabs. Genes given
         with a weight ("TP53,1.0") lose it; a gene repeated within a set counts once.
+    symbols : SymbolTable, optional
+        Brings the genes up to date; repairs, where that is certain, what Excel turned into dates.
 
     Returns
     -------
@@ -32,7 +36,8 @@ def read_gene_sets(path: str | Path) -> dict[str, list[str]]:
     Raises
     ------
     MiracleError
-        A line without tabs, a set without genes, or a name used twice; the line is named.
+        A line without tabs, a set without genes, or a name used twice; the line is named. A gene
+        that Excel turned into a date; the set is named.
 
     Examples
     --------
@@ -42,7 +47,11 @@ def read_gene_sets(path: str | Path) -> dict[str, list[str]]:
     >>> read_gene_sets(path)
     {'Repair': ['BRCA1', 'TP53']}
     """
-    return {name: genes for name, _, genes in read_gmt_lines(path)}
+    sets = {name: genes for name, _, genes in read_gmt_lines(path)}
+    if symbols is not None:
+        sets = symbols.update_sets(sets)
+    refuse_dated_genes(sets, f"{Path(path).name}, ")
+    return sets
 
 
 def read_gmt_lines(path: str | Path) -> list[tuple[str, str, list[str]]]:
@@ -102,6 +111,14 @@ def read_gmt_lines(path: str | Path) -> list[tuple[str, str, list[str]]]:
     return sets
 
 
+def refuse_dated_genes(gene_sets: Mapping[str, Iterable[str]], source: str = "") -> None:
+    """Refuse genes that Excel turned into dates, naming the set; ``source`` leads the sentence."""
+    dated = {gene for gene in set().union(*gene_sets.values()) if read_date(gene)}
+    if dated:
+        name = next(name for name, genes in gene_sets.items() if not dated.isdisjoint(genes))
+        refuse_dates(gene_sets[name], f"{source}gene set {name!r}")
+
+
 def check_gene_sets(gene_sets: Mapping[str, Sequence[str]]) -> None:
     """Refuse what is not a mapping of set names to non-empty collections of gene symbols."""
     if not isinstance(gene_sets, Mapping) or not gene_sets:
@@ -111,6 +128,7 @@ def check_gene_sets(gene_sets: Mapping[str, Sequence[str]]) -> None:
             raise MiracleError(f"gene set {name!r} must be a list of gene symbols (text)")
         if not len(genes):
             raise MiracleError(f"gene set {name!r} is empty")
+    refuse_dated_genes(gene_sets)
 
 
 def redundant_sets(gene_sets: Mapping[str, Sequence[str]]) -> pd.DataFrame:

@@ -11,8 +11,9 @@ import pandas as pd
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy.build import check_acyclic
-from miracle_lib.hierarchy.gene_sets import read_gmt_lines
+from miracle_lib.hierarchy.gene_sets import read_gmt_lines, refuse_dated_genes
 from miracle_lib.hierarchy.text import one_line, read_text
+from miracle_lib.spreadsheet import refuse_dates
 
 
 class PathwayTree(NamedTuple):
@@ -159,7 +160,9 @@ def read_reactome(gmt: str | Path, relations: str | Path) -> PathwayTree:
         )
     parents = _parent_table(edges)
     check_acyclic(parents, path.name)
-    return PathwayTree({name: genes for name, _, genes in sets}, parents)
+    gene_sets = {name: genes for name, _, genes in sets}
+    refuse_dated_genes(gene_sets, f"{Path(gmt).name}, ")
+    return PathwayTree(gene_sets, parents)
 
 
 def _read_obo(
@@ -209,6 +212,7 @@ def _read_gaf(path: Path, exclude_evidence: Collection[str]) -> list[tuple[str, 
         symbol, qualifier, term, evidence = fields[2], fields[3], fields[4], fields[6]
         if "NOT" not in qualifier.split("|") and evidence not in exclude_evidence:
             found.append((symbol, term))
+    refuse_dates(dict.fromkeys(symbol for symbol, _ in found), f"{path.name}, field 3 (symbol)")
     return found
 
 

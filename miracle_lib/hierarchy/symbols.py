@@ -9,14 +9,13 @@ import pandas as pd
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy.text import one_line, read_text
+from miracle_lib.spreadsheet import read_date, refuse_dates
 
 _COLUMNS = {
     "approved": ("symbol", "Approved symbol"),
     "previous": ("prev_symbol", "Previous symbols", "Previous symbol"),
     "alias": ("alias_symbol", "Alias symbols", "Alias symbol"),
 }
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DATE = re.compile(r"^(?:(\d{1,2})[-/ ]([A-Za-z]{3})|([A-Za-z]{3})[-/ ](\d{1,2}))$")
 
 
 class SymbolTable:
@@ -142,7 +141,7 @@ def read_hgnc(path: str | Path) -> SymbolTable:
     Raises
     ------
     MiracleError
-        If there is no column of approved symbols.
+        If there is no column of approved symbols, or Excel turned one into a date.
 
     References
     ----------
@@ -175,6 +174,7 @@ def read_hgnc(path: str | Path) -> SymbolTable:
     if status is not None:
         table = table[~status.str.contains("withdrawn", case=False)]
     approved = table[columns["approved"]]
+    refuse_dates(approved, f"{path.name}, column {columns['approved']!r}")
     former: dict[str, dict[str, set[str]]] = {"previous": {}, "alias": {}}
     for role, names in former.items():
         if columns[role] is None:
@@ -187,11 +187,10 @@ def read_hgnc(path: str | Path) -> SymbolTable:
 
 def _undated(symbol: str) -> frozenset[str]:
     """Present symbols that a spreadsheet may have turned into this date (Zeeberg et al. 2004)."""
-    match = _DATE.match(symbol)
-    if not match:
+    date = read_date(symbol)
+    if date is None:
         return frozenset()
-    day, month = (match[1], match[2]) if match[1] else (match[4], match[3])
-    number, month = int(day), month.lower()
+    number, month = date
     if month == "sep" and number == 15:
         return frozenset({"SELENOF"})
     if month == "sep" and 1 <= number <= 14:

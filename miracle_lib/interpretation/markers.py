@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from scipy.stats import mannwhitneyu
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.spreadsheet import read_date
 
 
 class _Strict(BaseModel):
@@ -52,6 +53,8 @@ class Marker(_Strict):
     def _named(self) -> "Marker":
         if not (self.site or self.gene):
             raise ValueError("a marker needs a site or a gene")
+        if dated := [name for name in (self.gene, *self.aliases) if name and read_date(name)]:
+            raise ValueError(f"{dated[0]!r} is a gene name that Excel turned into a date")
         return self
 
 

@@ -60,7 +60,7 @@ def test_tables_without_probe_names_are_refused(tmp_path, kind):
         read_table(write(frame, tmp_path / f"beta.{kind}"))
 
 
-@pytest.mark.parametrize("date", ["1-Mar", "Sep-02"])
+@pytest.mark.parametrize("date", ["1-Mar", "Sep-02", "2023-03-01"])
 def test_gene_names_damaged_by_excel_are_named(tmp_path, date):
     frame = FRAME.set_axis([date, "F2RL3", "IFI44L"], axis=1)
     with pytest.raises(MiracleError, match=f"'{date}' is a gene name that Excel turned into a"):

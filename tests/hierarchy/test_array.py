@@ -109,6 +109,10 @@ def test_a_parsed_manifest_comes_from_the_cache_until_its_content_changes(tmp_pa
             PARALLEL.replace("cg2,cg2,X,2000,B,3'UTR", "cg2,cg2"),
             "manifest.csv is not a regular table",
         ),
+        (
+            PARALLEL.replace("A;A;B", "A;1-Mar;B"),
+            "^manifest.csv, column 'UCSC_RefGene_Name': '1-Mar' is a gene name that Excel turned",
+        ),
     ],
 )
 def test_other_files_are_refused(read, text, message):
@@ -175,6 +179,16 @@ def test_bad_windows_and_start_sites_are_refused(read):
         read(PARALLEL).add_nearest_genes(0)
     with pytest.raises(MiracleError, match="no column 'position'"):
         read(PARALLEL).add_nearest_genes(10, pd.DataFrame({"gene": [], "chromosome": []}))
+    tss = pd.DataFrame({"gene": ["C", "Mar-01"], "chromosome": "1", "position": 1590})
+    with pytest.raises(MiracleError, match="table of start sites, column gene: 'Mar-01' is a gene"):
+        read(PARALLEL).add_nearest_genes(10, tss)
+
+
+def test_symbols_repair_on_reading_what_excel_did_where_that_is_certain(read):
+    damaged = PARALLEL.replace("A;A;B", "A;2-Sep;B")
+    assert ("cg1", "SEPTIN2", "Body") in pairs(read(damaged, symbols=SymbolTable()))
+    with pytest.raises(MiracleError, match="'1-Mar' is a gene name"):  # MARCHF1 or MTARC1
+        read(damaged.replace("2-Sep", "1-Mar"), symbols=SymbolTable())
 
 
 def test_symbols_that_become_one_gene_join_their_groups():

@@ -4,7 +4,7 @@ import zipfile
 import pytest
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.hierarchy import read_gene_sets, redundant_sets
+from miracle_lib.hierarchy import SymbolTable, read_gene_sets, redundant_sets
 from miracle_lib.hierarchy.gene_sets import read_gmt_lines
 
 TEXT = "Repair (GO:1)\t\tBRCA1\tTP53\tTP53\nDeath\tsome words\tTP53,1.0\tBAX\t\n\n"
@@ -56,6 +56,17 @@ def test_broken_files_are_refused_by_line(tmp_path, text, words):
     with pytest.raises(MiracleError) as caught:
         read_gene_sets(write(tmp_path / "a.gmt", text))
     assert all(word in str(caught.value) for word in words)
+
+
+def test_genes_turned_into_dates_are_refused_or_repaired_where_that_is_certain(tmp_path):
+    path = write(tmp_path / "a.gmt", "A\t\tTP53\nB\t\tTP53\t2-Sep\n")
+    with pytest.raises(MiracleError, match=r"^a\.gmt, gene set 'B': '2-Sep' is a gene name that"):
+        read_gene_sets(path)
+    repaired = read_gene_sets(path, symbols=SymbolTable(["P53"], {"TP53": ["P53"]}))
+    assert repaired == {"A": ["P53"], "B": ["P53", "SEPTIN2"]}
+    write(path, "A\t\t1-Mar\n")
+    with pytest.raises(MiracleError, match="'A': '1-Mar'"):  # MARCHF1 or MTARC1
+        read_gene_sets(path, symbols=SymbolTable())
 
 
 def test_missing_damaged_and_foreign_files_are_refused(tmp_path):

@@ -378,6 +378,13 @@ def test_describe_counts_coverage_and_degrees(five):
     ("pairs", "sets", "options", "message"),
     [
         (PAIRS.assign(gene=5), SETS, {}, "column gene: found 5, expected text"),
+        (
+            PAIRS.assign(gene="1-Mar"),
+            SETS,
+            {},
+            "^site_gene, column gene: '1-Mar' is a gene name that Excel turned into a date",
+        ),
+        (PAIRS, {"P": ["A", "Sep-02"]}, {}, "^gene set 'P': 'Sep-02' is a gene name that Excel"),
         (PAIRS.assign(site=None), SETS, {}, "column site: found None, expected text"),
         (PAIRS, SETS, {"sources": ["x"]}, "1 sources are named for 2 masks"),
         ([1, 2], SETS, {}, "must be a DataFrame .* not list"),

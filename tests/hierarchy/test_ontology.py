@@ -118,6 +118,10 @@ def test_relations_and_evidence_are_choices(go):
         ({"obo": OBO.replace("name: root", "name: root\nis_a: GO:3")}, "go.obo is cyclic: .*GO:3"),
         ({"namespace": "biological_process"}, "no term of the namespace .*function, process"),
         ({"gaf": GAF + "\nshort\tline"}, r"human\.gaf\.gz, line 10: expected at least 15"),
+        (
+            {"gaf": GAF + "\n" + gaf_line("2-Sep", "GO:3")},
+            r"human\.gaf\.gz, field 3 \(symbol\): '2-Sep' is a gene name that Excel turned into",
+        ),
         ({"gaf": gaf_line("A", "GO:99")}, "no annotation of human.gaf.gz is to a term"),
         ({"obo": "hello\tthere"}, r"go\.obo is no ontology in OBO format: [^\n]*hello there"),
     ],
@@ -133,8 +137,8 @@ RELATIONS = "R-HSA-1\tR-HSA-2\nR-HSA-2\tR-HSA-3\nR-MMU-1\tR-MMU-2\nR-HSA-9\tR-HS
 
 @pytest.fixture
 def reactome(tmp_path):
-    def read(relations=RELATIONS):
-        (tmp_path / "sets.gmt").write_text(GMT)
+    def read(relations=RELATIONS, gmt=GMT):
+        (tmp_path / "sets.gmt").write_text(gmt)
         (tmp_path / "relations.txt").write_text(relations)
         return read_reactome(tmp_path / "sets.gmt", tmp_path / "relations.txt")
 
@@ -177,3 +181,8 @@ def test_reactome_parents_fit_a_hierarchy(reactome):
 def test_bad_relations_are_refused(reactome, relations, message):
     with pytest.raises(MiracleError, match=message):
         reactome(relations)
+
+
+def test_reactome_genes_turned_into_dates_are_refused(reactome):
+    with pytest.raises(MiracleError, match=r"^sets\.gmt, gene set 'Lone': '1-Dec' is a gene name"):
+        reactome(gmt=GMT.replace("\tD", "\t1-Dec"))

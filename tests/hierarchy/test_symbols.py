@@ -72,6 +72,13 @@ def test_a_ragged_table_is_refused(tmp_path):
         read_hgnc(path)
 
 
+def test_a_table_that_excel_has_damaged_is_refused(tmp_path):
+    path = tmp_path / "hgnc.txt"
+    path.write_text(HGNC + "8\tMar-03\tApproved\t\t\n")
+    with pytest.raises(MiracleError, match=r"^hgnc\.txt, column 'symbol': 'Mar-03' is a gene name"):
+        read_hgnc(path)
+
+
 def test_a_table_without_symbols_is_refused(tmp_path):
     path = tmp_path / "other.txt"
     path.write_text("id\tname\n1\tx\n")

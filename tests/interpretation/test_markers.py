@@ -101,12 +101,22 @@ def test_composition_panel_takes_the_sites_that_differ_between_cells():
     assert composition_panel(reference, 2).sites == ["cg00000001", "cg00000003"]
 
 
+DAMAGED = """sources: {{s: {{doi: x, note: y}}}}
+panels:
+  - {{name: P, tasks: [], kind: control, tissue: blood, markers: [
+      {{{}, direction: hypo, source: s, confidence: high}}]}}
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("sources: {}\npanels: []\nextra: 1", "extra"),
         ("sources: {a: {note: x}}\npanels: []", "sources.a.*doi"),
         ("sources: [", "not valid YAML"),
+        (DAMAGED.format("gene: 1-Mar"), "panels.0.markers.0: .*'1-Mar' is a gene name that Excel"),
+        (DAMAGED.format("gene: A, aliases: [2-Sep]"), "panels.0.markers.0: .*'2-Sep' is a gene"),
+        (DAMAGED.format("gene: 2023-03-01"), "panels.0.markers.0.gene: .*valid string"),
     ],
 )
 def test_refused_files(tmp_path, text, message):
