@@ -17,7 +17,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from miracle_lib.cohorts.tables import read_table
+from miracle_lib.cohorts.tables import read_beta_values
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import atomic_path
 from miracle_lib.hierarchy import Hierarchy
@@ -717,7 +717,7 @@ def predict_table(
         If a file cannot be read, or too few of the model's sites are in the table.
     """
     model = MiracleClassifier.load(model_path)
-    table = read_table(table_path)
+    table = read_beta_values(table_path)
     X = pd.DataFrame(table.values, table.samples, table.sites)
     proba = model.predict_proba(X).rename_axis("sample")
     with atomic_path(output_path) as temporary:

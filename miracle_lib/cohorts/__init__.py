@@ -10,7 +10,7 @@ from miracle_lib.cohorts.series_matrix import SeriesMatrix, read_series_matrix
 from miracle_lib.cohorts.simulation import Simulation, simulate_cohorts
 from miracle_lib.cohorts.site_table import SiteTable
 from miracle_lib.cohorts.supplementary import read_supplementary
-from miracle_lib.cohorts.tables import read_samples, read_table
+from miracle_lib.cohorts.tables import read_beta_values, read_samples, read_table
 
 __all__ = [
     "CohortManifest",
@@ -26,6 +26,7 @@ __all__ = [
     "load_cohort",
     "load_manifest",
     "merge_cohorts",
+    "read_beta_values",
     "read_phenotypes",
     "read_samples",
     "read_series_matrix",

@@ -16,8 +16,8 @@ from miracle_lib.cohorts.series_matrix import read_series_matrix
 from miracle_lib.cohorts.site_table import (
     SiteTable,
     average_replicates,
+    check_names,
     drop_empty,
-    refuse_duplicates,
     stack,
     to_beta,
 )
@@ -180,7 +180,7 @@ def _read_values(
                 f"{source}: the table is empty; the series keeps its values in a supplementary "
                 "file, which the manifest has to name."
             )
-        refuse_duplicates(table, source)
+        check_names(table, source)
         to_beta(table, manifest.scale, source)
         table = drop_empty(average_replicates(table), manifest.drop_empty, source)
         tables.append(table)
@@ -216,7 +216,7 @@ def _read_file(
             )
         return read_supplementary(path, called, detection_p)
     table = read_table(path)
-    refuse_duplicates(table, path.name)
+    check_names(table, path.name)
     rows = table.samples.get_indexer(wanted)
     if not (rows >= 0).any():
         raise MiracleError(

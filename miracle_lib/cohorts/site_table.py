@@ -70,9 +70,13 @@ def average_replicates(table: SiteTable) -> SiteTable:
     return SiteTable(close_up(table.values, first), table.samples, pd.Index(sites))
 
 
-def refuse_duplicates(table: SiteTable, source: str) -> None:
-    """Stop if a site or a sample occurs twice."""
+def check_names(table: SiteTable, source: str) -> None:
+    """Stop if a site or a sample has no name or occurs twice."""
     for what, names in (("sample", table.samples), ("site", table.sites)):
+        if len(nameless := np.flatnonzero(names == "")):
+            raise MiracleError(
+                f"{source}: {what} {nameless[0] + 1} has no name ({len(nameless)} such {what}s)."
+            )
         if not names.is_unique:
             repeated = names[names.duplicated()].unique()
             raise MiracleError(
@@ -97,8 +101,8 @@ def to_beta(table: SiteTable, scale: str, source: str) -> None:
         return
     if low < 0 and outside > 0.05 * table.values.size:
         raise MiracleError(
-            f"{source}: values from {low:.4g} to {high:.4g} are M-values, not beta values; say "
-            "'scale: m' in the manifest to convert them."
+            f"{source}: values from {low:.4g} to {high:.4g} are M-values, not beta values; "
+            "'scale: m' in a manifest converts them."
         )
     if outside:
         i, j = _first_outside(table)

@@ -12,7 +12,13 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
 from miracle_lib.cohorts.delimited import MISSING, is_number, open_text
-from miracle_lib.cohorts.site_table import PROBE, SiteTable
+from miracle_lib.cohorts.site_table import (
+    PROBE,
+    SiteTable,
+    average_replicates,
+    check_names,
+    to_beta,
+)
 from miracle_lib.cohorts.supplementary import read_supplementary, split
 from miracle_lib.errors import MiracleError
 from miracle_lib.spreadsheet import read_date
@@ -56,11 +62,43 @@ def read_table(path: str | Path) -> SiteTable:
         table = _read_parquet(path)
     elif kind == "h5ad":
         adata = _read_h5ad(path)
-        values = adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X
-        table = _oriented(values, adata.obs_names, adata.var_names, path)
+        table = _oriented(_matrix(adata, path), adata.obs_names, adata.var_names, path)
     else:
         raise MiracleError(f"{path.name}: a table is .csv, .tsv, .txt, .parquet or .h5ad.")
     return table
+
+
+def read_beta_values(path: str | Path) -> SiteTable:
+    """Read a beta table as models take it: checked, and EPICv2 replicates averaged.
+
+    Parameters
+    ----------
+    path : str or Path
+        As in `read_table`.
+
+    Returns
+    -------
+    SiteTable
+
+    Raises
+    ------
+    MiracleError
+        As in `read_table`; also names that are missing or occur twice, and values outside 0 to 1.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "beta.csv"
+    >>> _ = file.write_text("id,cg01_TC11,cg01_TC12\\nanna,0.25,0.75\\n")
+    >>> table = read_beta_values(file)
+    >>> table.sites.tolist(), table.values.tolist()
+    (['cg01'], [[0.5]])
+    """
+    path = Path(path)
+    table = read_table(path)
+    check_names(table, path.name)
+    to_beta(table, "beta", path.name)
+    return average_replicates(table)
 
 
 def read_samples(path: str | Path) -> pd.DataFrame:
@@ -79,7 +117,7 @@ def read_samples(path: str | Path) -> pd.DataFrame:
     Raises
     ------
     MiracleError
-        The file is damaged or a sample occurs twice.
+        The file is damaged, or a sample or a column has no name of its own.
 
     Examples
     --------
@@ -109,11 +147,15 @@ def read_samples(path: str | Path) -> pd.DataFrame:
     samples = samples.map(
         lambda value: value if isinstance(value, float) and np.isnan(value) else str(value).strip()
     )
+    if samples.index.isna().any():
+        row = np.flatnonzero(samples.index.isna())[0] + 1
+        raise MiracleError(f"{path.name}: sample {row} has no name.")
     samples.index = pd.Index(samples.index.astype(str).str.strip(), name="sample")
     samples.columns = [str(column).strip().lower() for column in samples.columns]
-    if not samples.index.is_unique:
-        repeated = samples.index[samples.index.duplicated()][0]
-        raise MiracleError(f"{path.name}: sample {repeated!r} occurs more than once.")
+    for what, names in (("sample", samples.index), ("column", samples.columns)):
+        if not names.is_unique:
+            repeated = names[names.duplicated()][0]
+            raise MiracleError(f"{path.name}: {what} {repeated!r} occurs more than once.")
     return samples
 
 
@@ -221,6 +263,17 @@ def _read_h5ad(path: Path) -> anndata.AnnData:
         return anndata.read_h5ad(path)
     except Exception as error:  # h5py and anndata raise many kinds
         raise MiracleError(f"{path.name}: damaged or no h5ad file ({_flat(error)}).") from error
+
+
+def _matrix(adata: anndata.AnnData, path: Path) -> np.ndarray:
+    """The numbers of an h5ad file."""
+    if adata.X is None:
+        raise MiracleError(f"{path.name}: X is absent; expected a matrix of beta values.")
+    values = adata.X.toarray() if hasattr(adata.X, "toarray") else adata.X
+    try:
+        return np.asarray(values, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise MiracleError(f"{path.name}: X holds no numbers.") from error
 
 
 def _oriented(values: np.ndarray, rows: pd.Index, columns: pd.Index, path: Path) -> SiteTable:

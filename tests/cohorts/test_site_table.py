@@ -5,9 +5,9 @@ import pytest
 from miracle_lib.cohorts import SiteTable
 from miracle_lib.cohorts.site_table import (
     average_replicates,
+    check_names,
     close_up,
     drop_empty,
-    refuse_duplicates,
     stack,
     to_beta,
 )
@@ -86,11 +86,13 @@ def test_percentages_are_not_taken_for_m_values():
     [
         (["cg1", "cg1"], ["a", "b"], "f.txt: site 'cg1' occurs more than once"),
         (["cg1", "cg2"], ["a", "a"], "f.txt: sample 'a' occurs more than once"),
+        (["cg1", ""], ["a", "b"], r"f.txt: site 2 has no name \(1 such sites\)"),
+        (["cg1", "cg2"], ["", ""], r"f.txt: sample 1 has no name \(2 such samples\)"),
     ],
 )
-def test_duplicates_are_refused(sites, samples, message):
+def test_names_that_tell_nothing_apart_are_refused(sites, samples, message):
     with pytest.raises(MiracleError, match=message):
-        refuse_duplicates(table([[0.1, 0.2], [0.3, 0.4]], sites, samples), "f.txt")
+        check_names(table([[0.1, 0.2], [0.3, 0.4]], sites, samples), "f.txt")
 
 
 def test_samples_and_sites_without_values():

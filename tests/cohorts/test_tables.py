@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from miracle_lib.cohorts import read_samples, read_table
+from miracle_lib.cohorts import read_beta_values, read_samples, read_table
 from miracle_lib.errors import MiracleError
 
 FRAME = pd.DataFrame(
@@ -115,10 +115,43 @@ def test_samples_of_every_format(tmp_path):
         assert np.isnan(samples["age"].tolist()[1])
 
 
-def test_a_sample_described_twice(tmp_path):
-    (tmp_path / "s.csv").write_text("id,status\na,ill\na,well\n")
-    with pytest.raises(MiracleError, match=r"s.csv: sample 'a' occurs more than once"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,status\na,ill\na,well\n", "sample 'a' occurs more than once"),
+        ("id,Status,status\na,ill,1\nb,well,2\n", "column 'status' occurs more than once"),
+        ("id,status\na,ill\n,well\n", "sample 2 has no name"),
+    ],
+)
+def test_samples_and_columns_need_names_of_their_own(tmp_path, text, message):
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(MiracleError, match=rf"^s.csv: {message}"):
         read_samples(tmp_path / "s.csv")
+
+
+def test_h5ad_without_numbers(tmp_path):
+    obs, var = pd.DataFrame(index=["a", "b"]), pd.DataFrame(index=["cg01", "cg02"])
+    anndata.AnnData(None, obs=obs, var=var).write_h5ad(tmp_path / "none.h5ad")
+    with pytest.raises(MiracleError, match="none.h5ad: X is absent; expected a matrix of beta"):
+        read_table(tmp_path / "none.h5ad")
+    texts = np.array([["x", "y"], ["z", "w"]], dtype=object)
+    anndata.AnnData(texts, obs=obs, var=var).write_h5ad(tmp_path / "text.h5ad")
+    with pytest.raises(MiracleError, match="text.h5ad: X holds no numbers"):
+        read_table(tmp_path / "text.h5ad")
+
+
+def test_beta_values_for_a_model_are_checked_and_replicates_averaged(tmp_path):
+    path = tmp_path / "beta.csv"
+    path.write_text("id,cg01_TC11,cg01_TC12,cg02_BC11\nanna,0.2,0.4,0.5\nbert,,0.6,0.7\n")
+    table = read_beta_values(path)
+    assert table.sites.tolist() == ["cg01", "cg02"]
+    np.testing.assert_allclose(table.values, [[0.3, 0.5], [0.6, 0.7]], rtol=1e-6)
+    path.write_text("id,cg01,cg02\nanna,0.2,1.4\n")
+    with pytest.raises(MiracleError, match=r"^beta.csv: 1.4 at site 'cg02' of sample 'anna' is no"):
+        read_beta_values(path)
+    path.write_text("id,cg01,cg01\nanna,0.2,0.4\n")
+    with pytest.raises(MiracleError, match=r"^beta.csv: site 'cg01' occurs more than once"):
+        read_beta_values(path)
 
 
 @settings(
