@@ -52,7 +52,7 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     """Multi-task case/control classifier whose hidden layers are genes and pathways.
 
     A masked variational autoencoder (site -> gene -> pathway -> gene -> site) learns from all
-    samples; linear heads, one per task, read pathway activities, gene activations and the sites
+    samples; heads, one per task, read pathway activities, gene activations and the sites
     that the hierarchy does not reach. How strongly each of the three blocks is penalised, and how
     much the tasks share, is found by the evidence of the labels. Input are beta values,
     standardised per cohort by training statistics; a task is predicted under the statistics of
@@ -79,13 +79,21 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         Of the gene layers. At tens to hundreds of samples linear genes predict best.
     norm : {"none", "batch", "layer"}, default "none"
         Of the gene layers.
+    head_units : int, optional
+        Units of a hidden layer (tanh) between each of the three blocks and each task's logit,
+        trained by gradient steps with early stopping. Default: linear heads, solved for exactly.
+    likelihood : {"gaussian", "mse"}, default "gaussian"
+        Of the standardised values that the autoencoder reconstructs: one learned variance per
+        site, or all variances one. Cross-entropy of beta values, as `MaskedVAE` has it, does not
+        apply: standardised values leave [0, 1].
     scale : {"m", "beta"}, default "m"
         Standardise M-values or beta values.
     stages : {"three", "joint"}, default "three"
         Autoencoder, heads on the frozen encoder, fine-tuning; or everything at once.
     preset : {"default", "paper"}, default "default"
-        ``"paper"``: epochs, learning rates and batches of the original code; heads trained by
-        gradient steps.
+        ``"paper"``: epochs, learning rates and full batches of the original code, heads trained by
+        gradient steps. The network stays the one described here: its heads are linear unless
+        ``head_units`` is given, where the original has four layers on the sampled latent.
     epochs, learning_rate : tuple of three numbers, optional
         Per stage, in place of the preset's. 0 epochs leave a stage out.
     batch_size : int, None or "preset", default "preset"
@@ -156,6 +164,8 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         condition_on_cohort: bool = True,
         activation: str = "identity",
         norm: str = "none",
+        head_units: int | None = None,
+        likelihood: Literal["gaussian", "mse"] = "gaussian",
         scale: Literal["m", "beta"] = "m",
         stages: Literal["three", "joint"] = "three",
         preset: Literal["default", "paper"] = "default",
@@ -179,6 +189,8 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         self.condition_on_cohort = condition_on_cohort
         self.activation = activation
         self.norm = norm
+        self.head_units = head_units
+        self.likelihood = likelihood
         self.scale = scale
         self.stages = stages
         self.preset = preset
@@ -271,6 +283,13 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             raise MiracleError(f"stages is {self.stages!r}; expected 'three' or 'joint'")
         if self.n_members < 1:
             raise MiracleError(f"n_members is {self.n_members}; expected at least 1")
+        if self.head_units is not None and self.head_units < 1:
+            raise MiracleError(f"head_units is {self.head_units}; expected None or at least 1")
+        if self.likelihood not in ("gaussian", "mse"):
+            raise MiracleError(
+                f"likelihood is {self.likelihood!r}; expected 'gaussian' or 'mse' (of standardised "
+                "values, which are no proportions)"
+            )
         if self.sharing != "auto" and not 0 <= self.sharing <= 1:
             raise MiracleError(f"sharing is {self.sharing!r}; expected 'auto' or 0 to 1")
         absent = set(self.tasks_).difference(self.tasks_ if self.ceiling is None else self.ceiling)
@@ -315,7 +334,9 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
             self.hierarchy_,
             data,
             self.tasks_,
-            make_settings(self.preset, self.epochs, self.learning_rate, self.batch_size),
+            make_settings(
+                self.preset, self.epochs, self.learning_rate, self.batch_size, self.head_units
+            ),
             weighting=self.weighting,
             sharing=self.sharing,
             stages=self.stages,
@@ -342,12 +363,13 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         return digest.hexdigest()[:16]
 
     def _network_options(self) -> dict[str, Any]:
-        """Return the options of the autoencoder."""
+        """Return the options of a member."""
         return {
+            "head_units": self.head_units,
             "activation": self.activation,
             "norm": self.norm,
             "variational": self.variational,
-            "likelihood": "gaussian",
+            "likelihood": self.likelihood,
         }
 
     def _block_shares(self, data: TrainingData) -> pd.DataFrame:
@@ -449,8 +471,6 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         activity = [member.features(z, known)["pathways"] for member in self.members_]
         mean = torch.stack(activity).mean(0).cpu().numpy()
         return pd.DataFrame(mean, X.index, self.hierarchy_.pathways)
-
-    pathway_activity = transform
 
     def reconstruct(
         self,
@@ -736,6 +756,7 @@ def describe_model(model_path: str | Path) -> str:
     about = read_about(model_path)
     hierarchy = Hierarchy.load(Path(model_path) / "hierarchy.npz")
     parameters = about["parameters"]
+    units = parameters.get("head_units")  # absent in models saved before it was an option
     cohorts = "; ".join(f"{task} ({', '.join(c)})" for task, c in about["cohorts_of"].items())
     lines = {
         "tasks (cohorts)": cohorts,
@@ -744,6 +765,7 @@ def describe_model(model_path: str | Path) -> str:
         "genes": f"{len(hierarchy.genes):,}",
         "pathways": f"{len(hierarchy.pathways):,}",
         "networks": str(parameters["n_members"]),
+        "heads": f"one hidden layer of {units} units" if units else "linear",
         "task weighting": parameters["weighting"],
         "sharing between tasks": f"{about['sharing']:.2f}",
         "least share of sites": f"{parameters['min_site_share']:.2f}",

@@ -91,12 +91,14 @@ def test_labels_shuffled_everywhere_give_chance(data, halves):
     assert abs(np.mean(scores) - 0.5) < 0.08
 
 
-def test_bits_behind_nan_labels_change_nothing(data):
+@pytest.mark.parametrize("units", [None, 4])
+def test_bits_behind_nan_labels_change_nothing(data, units):
     X, Y, _, hierarchy = data
     X, Y = X.iloc[::3], Y.iloc[::3]
     other = struct.unpack("<d", struct.pack("<Q", 0xFFF8DEADBEEF0001))[0]
     changed = Y.map(lambda value: other if np.isnan(value) else value)
-    one, two = (MiracleClassifier(hierarchy, **QUICK).fit(X, each) for each in (Y, changed))
+    options = QUICK | {"head_units": units}
+    one, two = (MiracleClassifier(hierarchy, **options).fit(X, each) for each in (Y, changed))
     assert one.predict_proba(X).equals(two.predict_proba(X))
 
 
@@ -299,6 +301,9 @@ def test_cross_val_predict_covers_every_sample(data):
         {"stages": "joint"},
         {"activation": "tanh", "norm": "layer"},
         {"scale": "beta"},
+        {"likelihood": "mse"},
+        {"head_units": 4, "epochs": (2, 60, 2)},
+        {"head_units": 4, "stages": "joint", "epochs": (10, 0, 10)},
         {"sharing": 0.5},
         {"weighting": "pcgrad"},
         {"ceiling": {"MS": 0.9, "RA": 0.8}},
@@ -314,6 +319,35 @@ def test_options_fit_and_predict(data, options):
         assert model.prior_.sharing == 0.5
     if "ceiling" in options:
         assert model.ceiling_.to_dict() == options["ceiling"]
+
+
+def interacting(n=500):
+    """Beta values of four pathways; cases are where exactly one of the first two is raised."""
+    rng = np.random.default_rng(0)
+    activity = rng.normal(size=(n, 4))
+    names = [(pathway, gene, site) for pathway in range(4) for gene in range(5) for site in (0, 1)]
+    values = np.stack([activity[:, p] + rng.normal(size=n) for p, _, _ in names], axis=1)
+    site_gene = pd.DataFrame(
+        [(f"cg{p}{g}{s}", f"G{p}{g}") for p, g, s in names], columns=["site", "gene"]
+    )
+    gene_sets = {f"P{p}": [f"G{p}{g}" for g in range(5)] for p in range(4)}
+    X = pd.DataFrame(1 / (1 + np.exp2(-values / 2)), columns=site_gene["site"].to_list())
+    label = (activity[:, 0] > 0) ^ (activity[:, 1] > 0)
+    return X, pd.DataFrame({"T": label.astype(float)}), Hierarchy.from_tables(site_gene, gene_sets)
+
+
+def test_heads_with_a_hidden_layer_recover_an_interaction_of_two_pathways(tmp_path):
+    X, Y, hierarchy = interacting()
+    scores = {}
+    for units in (None, 8):
+        model = MiracleClassifier(hierarchy, head_units=units, epochs=(5, 300, 0), progress=False)
+        scores[units] = model.fit(X[:400], Y[:400]).score(X[400:], Y[400:])
+    assert scores[None] < 0.65
+    assert scores[8] > 0.8
+    model.save(tmp_path / "model")
+    loaded = MiracleClassifier.load(tmp_path / "model")
+    assert loaded.predict_proba(X[:20]).equals(model.predict_proba(X[:20]))
+    assert "one hidden layer of 8 units" in describe_model(tmp_path / "model")
 
 
 def test_controls_of_the_mask_fit(data):
@@ -374,6 +408,8 @@ def test_bad_input_is_named(data, what, message):
         ({"ceiling": {"MS": 0.9}}, r"ceiling has no entry for task 'RA'"),
         ({"epochs": (1, 2)}, r"epochs is \(1, 2\); expected one number per stage"),
         ({"activation": "sine"}, r"activation is 'sine'"),
+        ({"head_units": 0}, r"head_units is 0; expected None or at least 1"),
+        ({"likelihood": "bernoulli"}, r"likelihood is 'bernoulli'; expected 'gaussian' or 'mse'"),
     ],
 )
 def test_unknown_options_are_named(data, options, message):

@@ -167,7 +167,13 @@ def weight_products(model: "MiracleClassifier", task: str) -> dict[str, pd.Serie
         ``"pathway"``: the head's weight. ``"gene"``: through its pathways plus direct.
         ``"site"``: through its genes, or direct for residual sites. Means over members; the
         activation is passed over, so that they are exact for a linear network only.
+
+    Raises
+    ------
+    MiracleError
+        If the heads have a hidden layer.
     """
+    refuse_hidden_heads(model)
     index, h = model.tasks_.index(task), model.hierarchy_
     totals: dict[str, np.ndarray] = {}
     with torch.no_grad():
@@ -182,6 +188,15 @@ def weight_products(model: "MiracleClassifier", task: str) -> dict[str, pd.Serie
                 totals[name] = totals.get(name, 0) + value / len(model.members_)
     axes = {"pathway": h.pathways, "gene": h.genes, "site": model.sites_}
     return {name: pd.Series(value, axes[name]) for name, value in totals.items()}
+
+
+def refuse_hidden_heads(model: "MiracleClassifier") -> None:
+    """Stop where one weight per node and task is read."""
+    if model.head_units is not None:
+        raise MiracleError(
+            f"The heads have a hidden layer of {model.head_units} units, so that no node has one "
+            "weight; expected linear heads (attribute works with both)."
+        )
 
 
 def edge_weights(mask: sparse.csr_matrix, layer: nn.Module) -> sparse.csr_matrix:

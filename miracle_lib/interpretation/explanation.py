@@ -13,6 +13,7 @@ from miracle_lib.interpretation.attribution import (
     attribute,
     contrast,
     edge_weights,
+    refuse_hidden_heads,
 )
 from miracle_lib.interpretation.evidence import Problem, evidence
 
@@ -160,8 +161,9 @@ def explain_paths(
     Raises
     ------
     MiracleError
-        If the pathway is unknown.
+        If the pathway is unknown, or the heads have a hidden layer.
     """
+    refuse_hidden_heads(model)
     h = model.hierarchy_
     if pathway not in h.pathways:
         raise MiracleError(

@@ -64,26 +64,31 @@ class BlockHead(nn.Module):
     def __init__(self, n_inputs: int, n_tasks: int, hidden: int | None) -> None:
         super().__init__()
         self.hidden = SharedLinear(n_inputs, hidden, n_tasks) if hidden else None
+        # Without offsets a sum of tanh is an odd function: no interaction of two inputs is one.
+        self.offset = nn.Parameter(torch.zeros(n_tasks, hidden)) if hidden else None
+        self.activation = nn.Tanh()
         self.output = SharedLinear(hidden or n_inputs, 1, n_tasks, per_task_input=bool(hidden))
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None) -> None:
-        """Start from a contribution of zero (linear) or near zero (hidden layer)."""
+        """Start from a contribution of zero, with a hidden layer from random units."""
         for parameter in self.parameters():
             parameter.zero_()
         if self.hidden is not None:
             start = torch.randn(self.hidden.specific.shape, generator=generator)
             self.hidden.specific.copy_(start / math.sqrt(start.shape[-1]))
+            self.offset.copy_(torch.randn(self.offset.shape, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_inputs) to (batch, n_tasks)."""
         if self.hidden is not None:
-            x = torch.tanh(self.hidden(x))
+            x = self.activation(self.hidden(x) + self.offset)
         return self.output(x).squeeze(-1)
 
     def penalty(self, sharing: float) -> Tensor:
         """Return the squared norm of every weight."""
-        return sum(layer.penalty(sharing) for layer in self.children())
+        layers = (self.output,) if self.hidden is None else (self.hidden, self.output)
+        return sum(layer.penalty(sharing) for layer in layers)
 
 
 class TaskHeads(nn.Module):

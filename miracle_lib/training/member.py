@@ -8,14 +8,14 @@ from miracle_lib.model.vae import Masks
 
 ENCODER = ("site_to_gene", "gene_to_mean", "gene_to_logvar", "encoder_norm", "covariates_to_gene")
 CHUNK = 32  # samples per pass outside training
-PASS_VALUES = 2**22  # values of the site layer per pass, in training too: bounds memory
+PASS_VALUES = 2**21  # values of the site layer per pass, in training too: bounds memory
 
 Rows = Tensor | slice
 ALL = slice(None)
 
 
 class Member(nn.Module):
-    """Masked autoencoder with linear task heads on pathways, genes and residual sites.
+    """Masked autoencoder with task heads on pathways, genes and residual sites.
 
     Parameters
     ----------
@@ -26,6 +26,8 @@ class Member(nn.Module):
     n_covariates : int
     seed : int
         Of every starting weight.
+    head_units : int, optional
+        Units of one hidden layer per head; None: linear heads.
     **options
         Passed on to `MaskedVAE`.
     """
@@ -37,6 +39,7 @@ class Member(nn.Module):
         n_tasks: int,
         n_covariates: int,
         seed: int,
+        head_units: int | None = None,
         **options: object,
     ) -> None:
         super().__init__()
@@ -46,7 +49,7 @@ class Member(nn.Module):
             "genes": self.network.n_genes,
             "residual": n_residual,
         }
-        self.heads = TaskHeads(widths, n_tasks, seed=seed)
+        self.heads = TaskHeads(widths, n_tasks, head_units, seed)
 
     @property
     def most_at_once(self) -> int:

@@ -37,7 +37,7 @@ class Settings:
     autoencoder, heads, finetune : StageSettings
         The three stages. The learning rate of ``heads`` counts only for ``solver="adam"``.
     solver : {"convex", "adam"}
-        The heads on the frozen encoder are solved for exactly, or trained by gradient steps.
+        Linear heads on the frozen encoder are solved for exactly, or trained by gradient steps.
     kl_weight : float
         Weight of the Kullback-Leibler term after warm-up; 1 is the evidence lower bound.
     kl_warmup : int
@@ -75,6 +75,8 @@ PRESETS = {
         encoder_rate=1.0,
     ),
 }
+# Heads with a hidden layer have no exact solution.
+HIDDEN_HEADS = StageSettings(300, 1e-2, 64, 30)
 
 
 def make_settings(
@@ -82,8 +84,11 @@ def make_settings(
     epochs: tuple[int, int, int] | None,
     learning_rate: tuple[float, float, float] | None,
     batch_size: int | Literal["preset"] | None,
+    head_units: int | None = None,
 ) -> Settings:
     """Return a preset with epochs, learning rates or batch size replaced.
+
+    Heads with a hidden layer (``head_units``) are trained by gradient steps in every preset.
 
     Raises
     ------
@@ -93,6 +98,8 @@ def make_settings(
     if preset not in PRESETS:
         raise MiracleError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
     settings = PRESETS[preset]
+    if head_units is not None and settings.solver == "convex":
+        settings = replace(settings, solver="adam", heads=HIDDEN_HEADS)
     names = ("autoencoder", "heads", "finetune")
     for argument, key, values in (
         ("epochs", "epochs", epochs),

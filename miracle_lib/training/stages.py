@@ -63,19 +63,34 @@ def task_columns(label: str, values: Tensor | np.ndarray, tasks: list[str]) -> R
 
 
 def head_penalty(heads: TaskHeads, prior: Prior, features: Features) -> Tensor:
-    """Return half the squared length of the head weights under their prior."""
+    """Return half the squared length of the head weights under their prior.
+
+    Where a head has a hidden layer, its units start as under the prior: their input and what they
+    add up to have the spread that the prior names. Its evidence is that of linear heads, which do
+    not see interactions, so that the logit of a block is allowed an SD of 1 at least.
+    """
     total = heads.bias.new_zeros(())
-    n_tasks = len(prior.scale)
     for block, name in enumerate(features.blocks):
-        scale = prior.scale[:, block]
-        tie = np.full((n_tasks, n_tasks), min(prior.sharing, 0.98))
-        np.fill_diagonal(tie, 1.0)
-        precision = np.linalg.inv(np.outer(scale, scale) * tie)
+        scale, head = prior.scale[:, block], heads.blocks[name]
         unit = torch.where(features.unit[name].isinf(), 0.0, features.unit[name])
-        weight = heads.blocks[name].output.weight[:, 0] * unit
-        inner = weight @ weight.T
-        total = total + 0.5 * (torch.from_numpy(precision).to(inner) * inner).sum()
+        weight = head.output.weight[:, 0]
+        if head.hidden is None:
+            total = total + _half_length(weight * unit, scale, prior.sharing)
+            continue
+        inner = (head.hidden.weight * unit).flatten(1)
+        total = total + _half_length(inner, np.ones_like(scale), prior.sharing)
+        outer = weight * weight.shape[1] ** 0.5
+        total = total + _half_length(outer, np.maximum(scale, 1.0), prior.sharing)
     return total
+
+
+def _half_length(weight: Tensor, scale: np.ndarray, sharing: float) -> Tensor:
+    """Return half the squared length of weights (tasks x any) with an SD per task."""
+    tie = np.full((len(scale), len(scale)), min(sharing, 0.98))
+    np.fill_diagonal(tie, 1.0)
+    precision = np.linalg.inv(np.outer(scale, scale) * tie)
+    inner = weight @ weight.T
+    return 0.5 * (torch.from_numpy(precision).to(inner) * inner).sum()
 
 
 class GradientStage:
@@ -239,7 +254,9 @@ class GradientStage:
         x, covariates = self.data.x, self.data.covariates
         member, network = self.member, self.member.network
         if not self.reconstructs:
-            self._logits = member.heads(member.blocks(x, covariates, rows))
+            with torch.no_grad():  # the encoder is frozen
+                blocks = member.blocks(x, covariates, rows)
+            self._logits = member.heads(blocks)
             return {}
         sites = member.sites(x, rows)
         output = network(sites, covariates[rows], sample=sample)

@@ -64,7 +64,7 @@ class Trainer:
         Single-task accuracies; found by inner single-task fits if None.
     seed : int
     network_options : dict
-        Passed on to `MaskedVAE`.
+        Passed on to `Member`.
     checkpoint : Checkpoint
     progress : bool, optional
         Show a progress bar; None: only on a terminal.

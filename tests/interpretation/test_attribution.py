@@ -63,6 +63,32 @@ def test_shared_attribution_is_the_mean_over_scaled_tasks(study):
     pd.testing.assert_series_equal(table["shared"], scaled.mean(axis=1), check_names=False)
 
 
+@pytest.fixture(scope="module")
+def hidden(study):
+    model = MiracleClassifier(
+        study.mask, head_units=3, epochs=(2, 20, 0), device="cpu", progress=False
+    )
+    return model.fit(study.X, study.Y, cohort=study.obs["cohort"])
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
+def test_contributions_add_up_through_heads_with_a_hidden_layer(study, hidden, method):
+    X = study.X[study.Y["RA"].notna()]
+    module, z = hidden.logit_module("RA"), hidden.standardized(X, "RA")
+    with torch.no_grad():
+        expected = (module(z) - module(torch.zeros_like(z[:1]))).numpy()
+    got = attribute(hidden, X, "RA", "site", method).sum(axis=1)
+    assert expected.std() > 0.1
+    np.testing.assert_allclose(got, expected, atol=0.01 * expected.std())
+
+
+def test_single_weights_of_heads_with_a_hidden_layer_are_refused(study, hidden):
+    with pytest.raises(MiracleError, match="hidden layer of 3 units, so that no node has one"):
+        weight_products(hidden, "RA")
+    with pytest.raises(MiracleError, match="expected linear heads"):
+        explain_paths(hidden, study.X, "RA", study.mask.pathways[0])
+
+
 def test_refused_input(study):
     with pytest.raises(MiracleError, match="level is 'edge'"):
         attribute(study.model, study.X, "RA", "edge")

@@ -87,9 +87,11 @@ def test_seeds_reinitialise_every_hidden_weight_and_linear_heads_start_at_zero(b
     assert torch.count_nonzero(TaskHeads(WIDTHS, 2)(blocks)) == 0
     heads = TaskHeads(WIDTHS, 2, hidden=3, seed=0)
     first = [block.hidden.specific.detach().clone() for block in heads.blocks.values()]
+    offsets = [block.offset.detach().clone() for block in heads.blocks.values()]
     randomised(heads).reset_parameters(1)
     for block, before in zip(heads.blocks.values(), first, strict=True):
         assert torch.all(block.hidden.specific != before)
+        assert torch.all(block.offset != offsets[0])
         assert torch.count_nonzero(block.output.weight) == 0
     randomised(heads).reset_parameters(0)
     for block, before in zip(heads.blocks.values(), first, strict=True):
@@ -100,6 +102,23 @@ def test_a_hidden_layer_can_learn_from_its_start(blocks):
     heads = TaskHeads(WIDTHS, 2, hidden=3, seed=0)
     heads(blocks).sum().backward()
     assert all(block.output.specific.grad.abs().sum() > 0 for block in heads.blocks.values())
+
+
+def test_a_hidden_layer_learns_an_interaction_that_linear_heads_cannot():
+    x = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    labels = (x[:, :1] * x[:, 1:] > 0).float()
+    losses = {}
+    for hidden in (None, 8):
+        heads = TaskHeads({"pathways": 2}, 1, hidden=hidden, seed=0)
+        optimizer = torch.optim.Adam(heads.parameters(), lr=0.05)
+        for _ in range(200):
+            optimizer.zero_grad()
+            loss = masked_task_loss(heads({"pathways": x}), labels).sum()
+            loss.backward()
+            optimizer.step()
+        losses[hidden] = loss.item()
+    assert losses[None] > 0.65
+    assert losses[8] < 0.2
 
 
 def test_heads_without_input_or_task_are_refused():
