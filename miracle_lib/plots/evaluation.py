@@ -304,6 +304,8 @@ def policies(table: pd.DataFrame, reference: str = "pwinval", rope: float = 0.01
         left.plot(row["difference"], y, "o", color=_OWN, markersize=5)
     bars = right.barh(table.index, table["epochs_to_best"], color=_OTHER, height=0.6)
     right.bar_label(bars, fmt="%.0f", padding=3)
+    right.margins(x=0.12)  # room for the number after the longest bar
+    left.locator_params(axis="x", nbins=5)
     left.set_yticks(table.index, table["level"])
     left.set_ylim(len(table) - 0.4, -0.6)
     left.set_xlabel(f"AUROC minus that of {reference} (95 % interval)")

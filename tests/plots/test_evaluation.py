@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from miracle_lib.plots import evaluation as plots
 
@@ -85,6 +86,11 @@ def test_calibration_and_patterns_and_policies_draw_what_they_are_given():
     assert figure.axes[0].get_legend_handles_labels()[1] == ["masked", "dense"]
     table = pd.DataFrame({"level": ["pwinval", "uniform"], "epochs_to_best": [5.0, 9.0]})
     table = table.assign(difference=[np.nan, 0.01], low=[np.nan, 0], high=[np.nan, 0.02])
+    figure = plots.policies(table.assign(epochs_to_best=[5.0, 109.0]))
+    FigureCanvasAgg(figure).draw()
+    right = figure.axes[1]
+    ends = [text.get_window_extent().x1 for text in right.texts]
+    assert max(ends) < right.get_window_extent().x1  # no number is cut off
     left, right = plots.policies(table).axes
     assert [tick.get_text() for tick in left.get_yticklabels()] == ["pwinval", "uniform"]
     assert [bar.get_width() for bar in right.patches] == [5, 9]
