@@ -394,7 +394,7 @@ class ConvexHeads:
         # One row per fold left out; the last one leaves out nothing.
         self.solutions = np.zeros((len(self.folds) + 1, problem.n_unknowns))
         self.weights = np.ones(len(tasks))
-        self.moved = np.inf
+        self.moved, self.started = np.inf, False
 
     def run(self, epoch: int) -> Row:
         """Re-weight the tasks and solve."""
@@ -402,7 +402,9 @@ class ConvexHeads:
         weights = self.weighting(self._signals(epoch)).numpy()
         self.weights += (weights - self.weights) / (epoch + 1)
         self.moved = float(np.abs(self.weights - before).max())
-        self._solve()
+        self.started |= self.moved >= SETTLED
+        if epoch == 0 or self.moved > 0:
+            self._solve()
         seen, unseen = self._by_task(log_loss)
         a = self.solutions[-1][: len(self.problem.pairs)]
         row: Row = {
@@ -433,8 +435,12 @@ class ConvexHeads:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the task weights have settled; the solution then has too."""
-        return self.moved < SETTLED
+        """Whether the task weights have settled; the solution then has too.
+
+        Policies that follow the losses start from heads that predict nothing, and so from equal
+        weights: what has never moved has not settled.
+        """
+        return self.started and self.moved < SETTLED
 
     def finish(self) -> None:
         """Set the heads to the solution on all samples."""
@@ -484,11 +490,13 @@ class ConvexHeads:
             "solutions": torch.from_numpy(self.solutions.copy()),
             "weights": torch.from_numpy(self.weights.copy()),
             "moved": self.moved,
+            "started": self.started,
             "weighting": self.weighting.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
         self.solutions = state["solutions"].numpy().copy()
-        self.weights, self.moved = state["weights"].numpy().copy(), state["moved"]
+        self.weights = state["weights"].numpy().copy()
+        self.moved, self.started = state["moved"], state["started"]
         self.weighting.load_state_dict(state["weighting"])

@@ -12,6 +12,7 @@ from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.model import MaskedLinear
+from miracle_lib.model.weighting import POLICIES
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.training import Checkpoint, Trainer, TrainingData, make_settings
 from miracle_lib.training.stages import GradientStage, task_gradients
@@ -257,3 +258,27 @@ def test_finetune_improves_what_it_watches_or_keeps_the_start():
     stage.finish()
     assert stage.measure(stage.validation)["validation"] == pytest.approx(stage.best_score)
     assert stage.best_score <= start
+
+
+def head_rows(policy):
+    """Rows of the heads' stage, and the weights of the trained heads."""
+    settings = make_settings("default", (1, 5, 0), None, 32)
+    trainer = make_trainer(weighting=policy)
+    trainer.settings = settings
+    trained = trainer.fit()
+    rows = [row for row in trained.history if row["stage"] == "heads"]
+    return rows, trained.members[0].heads.state_dict()
+
+
+@pytest.mark.parametrize("policy", sorted(set(POLICIES) - {"uniform", "first-only"}))
+def test_every_policy_moves_the_weights_of_the_heads(policy):
+    rows, heads = head_rows(policy)
+    assert any(abs(row["weight[MS]"] - row["weight[RA]"]) > 1e-3 for row in rows)
+    _, uniform = head_rows("uniform")
+    assert any(not torch.equal(heads[name], uniform[name]) for name in heads)
+
+
+def test_uniform_weights_solve_once():
+    rows, _ = head_rows("uniform")
+    assert {row["validation_task"] for row in rows} == {rows[0]["validation_task"]}
+    assert {row["weight[MS]"] for row in rows} == {1.0}
