@@ -366,6 +366,22 @@ def test_paper_preset_trains_heads_by_gradient(data):
     assert history.loc["heads", "task"].iloc[-1] < history.loc["heads", "task"].iloc[0]
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("units", [None, 4])
+def test_training_on_a_gpu_predicts_as_training_on_a_cpu_does(data, tmp_path, units):
+    X, Y, _, hierarchy = data
+    options = {"variational": False, "head_units": units} | QUICK
+    on_cpu, on_gpu = (
+        MiracleClassifier(hierarchy, device=device, **options).fit(X, Y)
+        for device in ("cpu", "cuda")
+    )
+    assert next(on_gpu.members_[0].parameters()).is_cuda
+    np.testing.assert_allclose(on_gpu.predict_proba(X), on_cpu.predict_proba(X), atol=0.02)
+    on_gpu.set_params(device="cpu").save(tmp_path / "model")
+    loaded = MiracleClassifier.load(tmp_path / "model")
+    np.testing.assert_allclose(loaded.predict_proba(X), on_gpu.predict_proba(X), atol=1e-4)
+
+
 def bad(data, what):
     X, Y = data[0].iloc[::2].copy(), data[1].iloc[::2].copy()
     if what == "label":

@@ -65,9 +65,9 @@ def task_columns(label: str, values: Tensor | np.ndarray, tasks: list[str]) -> R
 def head_penalty(heads: TaskHeads, prior: Prior, features: Features) -> Tensor:
     """Return half the squared length of the head weights under their prior.
 
-    Where a head has a hidden layer, its units start as under the prior: their input and what they
-    add up to have the spread that the prior names. Its evidence is that of linear heads, which do
-    not see interactions, so that the logit of a block is allowed an SD of 1 at least.
+    Under the prior the input of a hidden unit has an SD of 1, and the units of a block add up to a
+    logit with the SD that the evidence found, or 1 if that is more: it is the evidence of linear
+    heads, which see no interactions.
     """
     total = heads.bias.new_zeros(())
     for block, name in enumerate(features.blocks):

@@ -158,6 +158,14 @@ def test_calibration_gives_unit_spread_on_correlated_data():
     torch.testing.assert_close(vae.encode(x)[1].std(0), torch.ones(5), atol=1e-4, rtol=0)
 
 
+@pytest.mark.filterwarnings("error")
+def test_calibration_on_one_sample_leaves_the_encoder_as_it_is_without_a_warning():
+    vae = MaskedVAE(TOY, seed=0)
+    before = vae.site_to_gene.weight.detach().clone()
+    vae.calibrate(torch.randn(1, vae.n_sites))
+    assert torch.equal(vae.site_to_gene.weight, before)
+
+
 def test_seeds_draw_every_weight():
     same = [MaskedVAE(TOY, n_covariates=1, seed=seed).state_dict() for seed in (0, 0, 1)]
     for name, value in same[0].items():

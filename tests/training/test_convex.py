@@ -115,3 +115,19 @@ def test_many_equal_single_precision_features_leave_the_problem_solvable():
     heads = HeadProblem(features.grams(), pairs, Prior(np.full((1, 1), 20.0), 0.0), 1)
     logits = heads.logits(heads.solve(np.ones(60, bool), np.ones(1)))
     assert pair_accuracy(pairs, logits, 1)[0] > 0.95
+
+
+@pytest.mark.parametrize("n", [4, 12, 80])
+@pytest.mark.parametrize("sharing", [0.0, 1.0])
+def test_fifty_nearly_equal_sites_in_repeated_samples_leave_the_problem_solvable(n, sharing):
+    rng = np.random.default_rng(n)
+    base = np.repeat(rng.normal(size=(n // 2, 1)), 2, axis=0)  # every sample twice
+    sites = (base + 1e-4 * rng.normal(size=(1, 50))).astype(np.float32)
+    blocks = {"pathways": sites[:, :20], "genes": sites[:, 20:30], "residual": sites[:, 30:]}
+    features = Features.of({name: torch.from_numpy(block) for name, block in blocks.items()})
+    labels = np.tile((base > np.median(base)).astype(float), 2)
+    pairs = labelled_pairs(labels)
+    prior = Prior(np.array([[50.0, 1e-3, 50.0], [1e-3, 50.0, 1.0]]), sharing)
+    heads = HeadProblem(features.grams(), pairs, prior, 2)
+    solution = heads.solve(np.ones(len(pairs), bool), np.ones(2))
+    assert (pair_accuracy(pairs, heads.logits(solution), 2) > 0.9).all()

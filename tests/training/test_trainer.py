@@ -11,11 +11,13 @@ from miracle_lib import training
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
-from miracle_lib.model import MaskedLinear
+from miracle_lib.model import MaskedLinear, TaskHeads
 from miracle_lib.model.weighting import POLICIES
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.training import Checkpoint, Trainer, TrainingData, make_settings
-from miracle_lib.training.stages import GradientStage, task_gradients
+from miracle_lib.training.convex import Features
+from miracle_lib.training.prior import Prior
+from miracle_lib.training.stages import GradientStage, head_penalty, task_gradients
 
 TASKS = ["MS", "RA"]
 
@@ -215,6 +217,19 @@ def test_loss_that_is_not_finite_is_named_with_stage_and_epoch():
     trainer.settings = make_settings("default", (3, 3, 3), (1e30, 1e-3, 1e-4), 32)
     with pytest.raises(MiracleError, match=r"loss became .* in stage 'autoencoder', epoch \d"):
         trainer.fit()
+
+
+@pytest.mark.parametrize(("found", "used"), [(3.0, 3.0), (0.01, 1.0)])
+def test_penalty_of_a_hidden_layer_is_the_length_of_its_weights_in_prior_sds(found, used):
+    x = torch.randn(50, 2, dtype=torch.float64) * torch.tensor([1.0, 5.0])
+    features = Features.of({"genes": x})
+    heads = TaskHeads({"genes": 2}, 1, hidden=3, seed=0).double()
+    with torch.no_grad():
+        heads.blocks["genes"].output.specific.copy_(torch.tensor([[[1.0, 2.0, 0.0]]]))
+    inner = heads.blocks["genes"].hidden.weight[0] * x.std(0, correction=0) * 2**0.5
+    expected = 0.5 * (inner.square().sum() + 3 * (1 + 4) / used**2)
+    got = head_penalty(heads, Prior(np.array([[found]]), 0.0), features)
+    assert got.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_unlabelled_samples_have_no_gradient_whatever_their_logit():
