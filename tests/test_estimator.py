@@ -16,6 +16,7 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import MiracleClassifier, describe_model, predict_table
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import SiteSelector
+from miracle_lib.training import TrainingData
 
 QUICK = {"epochs": (2, 3, 1), "progress": False}
 
@@ -442,6 +443,18 @@ def test_checkpoint_of_other_data_is_not_continued(data, tmp_path):
     (tmp_path / "0123456789abcdef.pt").write_bytes(b"state of another training")
     assert model.fit(X, Y).predict_proba(X).equals(plain.predict_proba(X))
     assert [file.name for file in tmp_path.iterdir()] == ["0123456789abcdef.pt"]
+
+
+def test_trainings_with_other_heads_or_likelihood_keep_states_of_their_own(fitted):
+    samples = TrainingData(
+        torch.zeros(2, 3), torch.zeros(2, 2), torch.zeros(2, 0), groups=np.arange(2)
+    )
+    names = set()
+    for options in ({}, {"head_units": 4}, {"head_units": 5}, {"likelihood": "mse"}):
+        model = MiracleClassifier(fitted.hierarchy_, **options)
+        model.hierarchy_, model.tasks_ = fitted.hierarchy_, fitted.tasks_
+        names.add(model._fingerprint(samples))
+    assert len(names) == 4
 
 
 @pytest.mark.mirror

@@ -6,8 +6,8 @@ Three measures, each linear algebra, so that a shuffle costs a matrix product an
   credited with what the pathways it shares genes with do not explain;
 - *undirected*: the same for absolute associations, which finds pathways whose sites move in both
   directions, and which counts only what exceeds the average over all sites;
-- *network*: the pathway's contribution to the logit (cases minus controls) after the linear heads
-  are refitted on the frozen encoder, beside genes and residual sites.
+- *network*: the pathway's contribution to the logit (cases minus controls) after linear heads are
+  refitted on the frozen encoder, beside genes and residual sites, whatever heads the model has.
 
 Each is divided by its own standard deviation over the shuffles and the true labels. That removes
 what the size of a node alone gives it. Their sum, standardised in the same way, is compared with

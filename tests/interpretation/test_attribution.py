@@ -7,6 +7,7 @@ from miracle_lib import MiracleClassifier, MiracleError
 from miracle_lib.interpretation import (
     agreement,
     attribute,
+    explain,
     explain_paths,
     task_attributions,
     weight_products,
@@ -80,6 +81,13 @@ def test_contributions_add_up_through_heads_with_a_hidden_layer(study, hidden, m
     got = attribute(hidden, X, "RA", "site", method).sum(axis=1)
     assert expected.std() > 0.1
     np.testing.assert_allclose(got, expected, atol=0.01 * expected.std())
+
+
+def test_heads_with_a_hidden_layer_are_explained(study, hidden):
+    table = explain(hidden, study.X, "RA", study.Y, n_permutations=20)
+    assert set(table.index) == set(hidden.hierarchy_.pathways)
+    assert table["attribution"].abs().max() > 0
+    assert table["p_value"].between(0, 1).all()
 
 
 def test_single_weights_of_heads_with_a_hidden_layer_are_refused(study, hidden):

@@ -106,11 +106,15 @@ class Interrupted(Checkpoint):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("kind", ["joint", "paper"])
+@pytest.mark.parametrize("kind", ["joint", "paper", "hidden heads"])
 def test_other_ways_of_training_continue_too(tmp_path, kind):
     def trainer(checkpoint):
-        made = make_trainer(checkpoint=checkpoint, stages="joint" if kind == "joint" else "three")
-        if kind == "paper":
+        made = make_trainer(
+            checkpoint=checkpoint,
+            stages="joint" if kind == "joint" else "three",
+            network_options={"head_units": 3 if kind == "hidden heads" else None},
+        )
+        if kind != "joint":
             made.settings = make_settings("paper", (1, 3, 1), None, "preset")
         return made
 
