@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -176,7 +177,10 @@ def _run(key: str, function: Callable[..., Tables], settings: dict, data: Data |
 def _backend(scheduler: Any, shared: list[Data]) -> Iterator[None]:
     """Joblib's own processes, or a Dask cluster that holds the shared data once per worker."""
     if scheduler is None:
-        with nullcontext():
+        with warnings.catch_warnings():
+            # Loky replaces a worker that has grown by 300 MB and runs its cells all the same; a
+            # worker that dies raises.
+            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             yield
         return
     try:

@@ -1,6 +1,7 @@
 """Cells of the grid tests, in a module that worker processes can import."""
 
 import os
+import signal
 import time
 
 import numpy as np
@@ -20,3 +21,16 @@ def fail(x, log):
     if x == 3:
         raise RuntimeError("cell three")
     return count(x, log)
+
+
+KEPT = []
+
+
+def grow(x, log):
+    """Keep 400 MB from the second cell of a process on."""
+    KEPT.append(np.ones(50_000_000 if KEPT else 1))
+    return count(x, log, wait=1.1)
+
+
+def die(x, log):
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -3,11 +3,14 @@ import os
 import signal
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation.grid import Cell, Data, run_grid
@@ -55,6 +58,31 @@ def test_finished_cells_survive_a_failure(tmp_path, log, cells_module):
         run_grid(cells, tmp_path)
     run_grid([cells[0], cells[1], cells[3]], tmp_path)
     assert executed(log) == [1, 2, 4]
+
+
+@pytest.fixture
+def _fresh_workers():
+    get_reusable_executor().shutdown(wait=True)
+    yield
+    get_reusable_executor().shutdown(wait=True)
+
+
+@pytest.mark.usefixtures("_fresh_workers")
+def test_a_worker_that_outgrew_its_memory_is_replaced_in_silence(tmp_path, log, cells_module):
+    cells = [Cell(cells_module.grow, {"x": x, "log": log}) for x in range(5)]
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        results = run_grid(cells, tmp_path, n_jobs=2)
+    assert not [warning for warning in said if "worker stopped" in str(warning.message)]
+    assert [table["result"]["x"].item() for table in results] == executed(log) == list(range(5))
+    workers = {line.split()[1] for line in Path(log).read_text().splitlines()}
+    assert len(workers) > 2  # else nothing was replaced, and the test shows nothing
+
+
+@pytest.mark.usefixtures("_fresh_workers")
+def test_a_worker_that_dies_is_not_passed_over(tmp_path, log, cells_module):
+    with pytest.raises(TerminatedWorkerError, match="SIGKILL"):
+        run_grid([Cell(cells_module.die, {"x": 0, "log": log})], tmp_path, n_jobs=2)
 
 
 def test_key_follows_settings_data_and_function(cells_module):
