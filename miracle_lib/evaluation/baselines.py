@@ -128,7 +128,7 @@ BASELINES: dict[str, Recipe] = {
     "naive_bayes": Recipe(_naive_bayes, {"var_smoothing": [1e-9, 1e-2, 1.0]}),
     "pca_logistic": Recipe(_components, {"n_components": [5, 20, 50], "C": [0.01, 1]}, RowSpace),
     # Dense first and last layers and squared errors know no axes: a rotation loses nothing.
-    "dense_autoencoder": Recipe(DenseAutoencoder, {"weight_decay": [1e-3, 1e-1]}, RowSpace),
+    "dense_autoencoder": Recipe(DenseAutoencoder, {"lr": [1e-3, 3e-3, 1e-2]}, RowSpace),
     "covariates": Recipe(_logistic, {"C": [0.01, 0.1, 1.0]}, reads="covariates"),
     "single_cpg": Recipe(_logistic, {"C": [1.0]}, _best_site),
 }
