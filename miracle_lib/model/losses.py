@@ -43,19 +43,52 @@ def reconstruction_loss(
     >>> reconstruction_loss(torch.zeros(1, 2), x, ~x.isnan(), likelihood="mse")
     tensor(1.)
     """
-    if observed is None:
-        seen = torch.full(x.shape[1:], len(x), dtype=torch.int32, device=x.device)
-    else:
-        seen = observed.sum(0, dtype=torch.int32)
-    count = seen.sum().clamp_min(1)
     if likelihood == "bernoulli":
-        return _bernoulli(reconstruction, x, observed).sum() / count
+        seen = _seen(x, observed)
+        return _bernoulli(reconstruction, x, observed).sum() / seen.sum().clamp_min(1)
+    losses, seen = site_losses(reconstruction, x, observed, site_logvar, likelihood)
+    return losses.sum() / seen.sum().clamp_min(1)
+
+
+def site_losses(
+    reconstruction: Tensor,
+    x: Tensor,
+    observed: Tensor | None = None,
+    site_logvar: Tensor | None = None,
+    likelihood: Likelihood = "gaussian",
+) -> tuple[Tensor, Tensor]:
+    """Return each site's negative log-likelihood, summed over samples, and its observed values.
+
+    Parameters
+    ----------
+    reconstruction, x, observed, site_logvar
+        As in `reconstruction_loss`.
+    likelihood : {"gaussian", "mse"}
+
+    Returns
+    -------
+    losses, seen : Tensor, shape (n_sites,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> site_losses(torch.zeros(2, 2), torch.tensor([[1.0, 0.0], [2.0, 0.0]]), likelihood="mse")
+    (tensor([5., 0.]), tensor([2, 2], dtype=torch.int32))
+    """
+    seen = _seen(x, observed)
     squares, _ = _SiteSquares.apply(reconstruction, x, observed)
     if likelihood == "mse":
-        return squares.sum() / count
+        return squares, seen
     site_logvar = torch.zeros_like(squares) if site_logvar is None else site_logvar
     constant = seen * (site_logvar + math.log(2 * math.pi))
-    return 0.5 * (squares * torch.exp(-site_logvar) + constant).sum() / count
+    return 0.5 * (squares * torch.exp(-site_logvar) + constant), seen
+
+
+def _seen(x: Tensor, observed: Tensor | None) -> Tensor:
+    """Return the number of observed values of each site."""
+    if observed is None:
+        return torch.full(x.shape[1:], len(x), dtype=torch.int32, device=x.device)
+    return observed.sum(0, dtype=torch.int32)
 
 
 def _bernoulli(reconstruction: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:

@@ -1,5 +1,6 @@
 """The heads on fixed features: a convex problem, solved in the space of the samples."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -76,6 +77,12 @@ class HeadProblem:
         covariance[np.diag_indices_from(covariance)] += jitter
         self.root = cholesky(covariance, lower=True)
         self.member = np.eye(n_tasks)[pairs.task]
+
+    def times(self, factor: float) -> "HeadProblem":
+        """Return the problem under a prior whose scales are multiplied."""
+        other = copy.copy(self)
+        other.prior, other.root = self.prior.times(factor), self.root * factor
+        return other
 
     @property
     def n_unknowns(self) -> int:
@@ -183,9 +190,9 @@ def calibrate_prior(
     say so clearly.
     """
     flat = np.ones(n_tasks)
-    losses = []
+    problem, losses = HeadProblem(grams, pairs, prior, n_tasks), []
     for factor in FACTORS:
-        problem = HeadProblem(grams, pairs, prior.times(factor), n_tasks)
-        loss = log_loss(pairs, problem.out_of_fold(folds, flat), n_tasks).mean()
+        logits = problem.times(factor).out_of_fold(folds, flat)
+        loss = log_loss(pairs, logits, n_tasks).mean()
         losses.append(loss * (1 + CAUTION * abs(np.log2(factor))))
     return prior.times(FACTORS[int(np.argmin(losses))])

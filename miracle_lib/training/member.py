@@ -14,6 +14,14 @@ Rows = Tensor | slice
 ALL = slice(None)
 
 
+def halves(network: MaskedVAE) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return the parameters of the encoder and those of the decoder."""
+    parts: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
+    for name, parameter in network.named_parameters():
+        parts[not name.startswith(ENCODER)].append(parameter)
+    return parts
+
+
 class Member(nn.Module):
     """Masked autoencoder with task heads on pathways, genes and residual sites.
 
@@ -85,13 +93,6 @@ class Member(nn.Module):
         network.gene_to_site.bias.copy_(-slope * mean)
         if network.site_logvar is not None:
             network.site_logvar.copy_((total - slope * product).clamp_min(0.05).log())
-
-    def halves(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Return the parameters of the encoder and those of the decoder."""
-        parts: tuple[list[nn.Parameter], list[nn.Parameter]] = ([], [])
-        for name, parameter in self.network.named_parameters():
-            parts[not name.startswith(ENCODER)].append(parameter)
-        return parts
 
     def sites(self, x: Tensor, rows: Rows = ALL) -> Tensor:
         """Return the input of the autoencoder for some samples, in the layout it works in."""

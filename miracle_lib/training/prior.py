@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, lapack
+import torch
 from scipy.optimize import minimize
 
 MAX_PAIRS = 1500  # labelled samples used to find the prior; its cost grows with their cube
@@ -159,14 +159,15 @@ class _Evidence:
             gram * np.outer(scale[self.task, b], scale[self.task, b])
             for b, gram in enumerate(self.grams)
         ]
-        covariance = sum(parts) * tie
+        total = sum(parts)
+        covariance = total * tie
         covariance[np.diag_indices_from(covariance)] += noise[self.task] + 1e-9
-        factor = cho_factor(covariance, lower=True)
-        alpha = cho_solve(factor, self.y)
-        inverse = lapack.dpotri(factor[0], lower=1)[0]
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        root = torch.linalg.cholesky(torch.from_numpy(covariance))
+        inverse = torch.cholesky_inverse(root).numpy()
+        alpha = inverse @ self.y
         slope = 0.5 * (inverse - np.outer(alpha, alpha))
-        by_task = [self.member.T @ (slope * tie * part).sum(1) for part in parts]
+        tied = slope * tie
+        by_task = [self.member.T @ np.einsum("ij,ij->i", tied, part) for part in parts]
         by_block = np.array([part.sum() for part in by_task])
         gradient = [
             [by_block.sum()],
@@ -175,8 +176,8 @@ class _Evidence:
             self.member.T @ slope.diagonal() * noise,
         ]
         if self.sharing is None:
-            across = (slope * sum(parts))[~self.same].sum()
-            gradient.append([across * rho * (1 - rho)])
+            # Pairs of one task cancel; those of two tasks are tied by rho.
+            gradient.append([rho * (np.einsum("ij,ij->", slope, total) - by_block.sum())])
         z = (theta - self.start) / self.spread
-        value = 0.5 * self.y @ alpha + np.log(factor[0].diagonal()).sum() + 0.5 * z @ z
+        value = 0.5 * self.y @ alpha + float(root.diagonal().log().sum()) + 0.5 * z @ z
         return value, np.concatenate(gradient) + z / self.spread

@@ -1,6 +1,5 @@
 """The stages: autoencoder, heads on the frozen encoder, and everything at a lower rate."""
 
-import copy
 import math
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -21,7 +20,7 @@ from miracle_lib.model import (
 from miracle_lib.model.weighting import Signals, Weighting
 from miracle_lib.training.convex import Features, HeadProblem, log_loss, pair_accuracy
 from miracle_lib.training.data import TrainingData, balanced_accuracy, mini_batches
-from miracle_lib.training.member import Member
+from miracle_lib.training.member import Member, halves
 from miracle_lib.training.prior import Prior
 from miracle_lib.training.settings import Settings, StageSettings
 
@@ -142,14 +141,18 @@ class GradientStage:
         rate = stage.learning_rate
         trained = []
         if trains_encoder:
-            encoder, decoder = member.halves()
+            encoder, decoder = halves(member.network)
             trained.append({"params": encoder, "lr": settings.encoder_rate * rate})
             trained.append({"params": decoder, "lr": rate})
         if classifies:
             trained.append({"params": list(member.heads.parameters()), "lr": rate})
         self.optimizer = torch.optim.Adam(trained)
         self.waited, self.best_score = 0, self.measure(validation)["validation"]
-        self.best_weights = copy.deepcopy(member.state_dict())
+        self.best_weights = self._weights()
+
+    def _weights(self) -> dict[str, Tensor]:
+        """Copy the weights as they are."""
+        return {name: value.clone() for name, value in self.member.state_dict().items()}
 
     def run(self, epoch: int) -> Row:
         """Train for one epoch and measure."""
@@ -187,7 +190,7 @@ class GradientStage:
         self.waited += 1
         if row["validation"] < self.best_score:
             self.waited, self.best_score = 0, row["validation"]
-            self.best_weights = copy.deepcopy(self.member.state_dict())
+            self.best_weights = self._weights()
         return row
 
     @property
