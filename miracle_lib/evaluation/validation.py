@@ -1,6 +1,7 @@
 """Cross-validation of multi-task estimators with every learned step inside the fold."""
 
 import inspect
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.estimator import fit_together
 from miracle_lib.evaluation.metrics import METRICS, score_task
 from miracle_lib.evaluation.splits import Fold, check_labels, make_folds
 
@@ -32,13 +34,47 @@ def fit_fold(
     """
     model = clone(estimator)
     last, prefix = last_step(model)
-    accepted = inspect.signature(last.fit).parameters
-    extra = {
-        prefix + name: _take(value, train)
+    extra = {prefix + name: value for name, value in _accepted(last, train, rows).items()}
+    return model.fit(X.iloc[train], Y.iloc[train], **extra)
+
+
+def fit_folds(
+    estimators: Sequence[BaseEstimator],
+    tables: Sequence[tuple[pd.DataFrame, pd.DataFrame]],
+    train: Sequence[np.ndarray],
+    **rows: Any,
+) -> list[BaseEstimator]:
+    """Fit clones as `fit_fold` does, the networks together.
+
+    Parameters
+    ----------
+    estimators : sequence of MiracleClassifier, or Pipeline that ends with one
+    tables : sequence of (X, Y)
+        Of each estimator; all of the same samples.
+    train : sequence of ndarray of int
+        Training rows of each.
+    **rows
+        As in `fit_fold`.
+    """
+    models, fits = [clone(estimator) for estimator in estimators], []
+    for model, (X, Y), some in zip(models, tables, train, strict=True):
+        X, Y = X.iloc[some], Y.iloc[some]
+        last, _ = last_step(model)
+        if last is not model:
+            X = model[:-1].fit_transform(X, Y)
+        fits.append({"X": X, "Y": Y} | _accepted(last, some, rows))
+    fit_together([last_step(model)[0] for model in models], fits)
+    return models
+
+
+def _accepted(estimator: BaseEstimator, train: np.ndarray, rows: dict[str, Any]) -> dict[str, Any]:
+    """Training rows of what ``fit`` accepts."""
+    accepted = inspect.signature(estimator.fit).parameters
+    return {
+        name: _take(value, train)
         for name, value in rows.items()
         if value is not None and name in accepted
     }
-    return model.fit(X.iloc[train], Y.iloc[train], **extra)
 
 
 def predict_fold(
@@ -78,6 +114,18 @@ def evaluate_fold(
     model = fit_fold(
         estimator, X, Y, fold.train, cohort=cohort, covariates=covariates, groups=groups
     )
+    return predictions_of(model, X, Y, fold, groups, covariates), model
+
+
+def predictions_of(
+    model: BaseEstimator,
+    X: pd.DataFrame,
+    Y: pd.DataFrame,
+    fold: Fold,
+    groups: Any = None,
+    covariates: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Predict the test part of a fold; see `evaluate_fold`."""
     proba = predict_fold(model, X, fold.test, covariates)
     test = Y.iloc[fold.test]
     group = test.index if groups is None else np.asarray(groups)[fold.test]
@@ -103,7 +151,7 @@ def evaluate_fold(
                 }
             )
         )
-    return pd.concat(tables, ignore_index=True), model
+    return pd.concat(tables, ignore_index=True)
 
 
 class Predictions(pd.DataFrame):
