@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -720,7 +720,7 @@ class TaskLogit(nn.Module):
 
 
 def fit_together(
-    models: Sequence[MiracleClassifier], fits: Sequence[Mapping[str, Any]]
+    models: Sequence[MiracleClassifier], fits: Iterable[Mapping[str, Any]]
 ) -> list[MiracleClassifier]:
     """Fit several models at once; small networks are stacked, which takes less time.
 
@@ -732,7 +732,7 @@ def fit_together(
     ----------
     models : sequence of MiracleClassifier
         Fitted in place.
-    fits : sequence of dict
+    fits : iterable of dict
         Arguments of each model's `fit`, by name.
 
     Returns

@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from scipy import stats
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import Pipeline, make_pipeline
 
 from miracle_lib.errors import MiracleError
@@ -26,6 +26,7 @@ from miracle_lib.evaluation.validation import (
     evaluate_fold,
     fit_fold,
     fit_folds,
+    last_step,
     predict_fold,
     predictions_of,
     scores_of,
@@ -188,11 +189,18 @@ class SingleTask(ClassifierMixin, BaseEstimator):
         groups: Any = None,
     ) -> "SingleTask":
         """Fit one model per task; arguments as in :meth:`MiracleClassifier.fit`."""
-        self.models_ = {}
-        for task in Y.columns:
-            rows = np.flatnonzero(Y[task].notna())
-            known = {"cohort": cohort, "covariates": covariates, "groups": groups}
-            self.models_[task] = fit_fold(clone(self.estimator), X, Y[[task]], rows, **known)
+        known = {"cohort": cohort, "covariates": covariates, "groups": groups}
+        tables = [(X, Y[[task]]) for task in Y.columns]
+        rows = [np.flatnonzero(Y[task].notna()) for task in Y.columns]
+        network = isinstance(last_step(self.estimator)[0], MiracleClassifier)
+        if network and X.shape[1] <= MOST_SITES:
+            models = fit_folds([self.estimator] * len(tables), tables, rows, **known)
+        else:
+            models = [
+                fit_fold(self.estimator, *table, some, **known)
+                for table, some in zip(tables, rows, strict=True)
+            ]
+        self.models_ = dict(zip(Y.columns, models, strict=True))
         return self
 
     def predict_proba(

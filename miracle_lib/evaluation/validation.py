@@ -1,7 +1,7 @@
 """Cross-validation of multi-task estimators with every learned step inside the fold."""
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -56,14 +56,17 @@ def fit_folds(
     **rows
         As in `fit_fold`.
     """
-    models, fits = [clone(estimator) for estimator in estimators], []
-    for model, (X, Y), some in zip(models, tables, train, strict=True):
-        X, Y = X.iloc[some], Y.iloc[some]
-        last, _ = last_step(model)
-        if last is not model:
-            X = model[:-1].fit_transform(X, Y)
-        fits.append({"X": X, "Y": Y} | _accepted(last, some, rows))
-    fit_together([last_step(model)[0] for model in models], fits)
+    models = [clone(estimator) for estimator in estimators]
+
+    def fits() -> Iterator[dict[str, Any]]:
+        for model, (X, Y), some in zip(models, tables, train, strict=True):
+            X, Y = X.iloc[some], Y.iloc[some]
+            last, _ = last_step(model)
+            if last is not model:
+                X = model[:-1].fit_transform(X, Y)
+            yield {"X": X, "Y": Y} | _accepted(last, some, rows)
+
+    fit_together([last_step(model)[0] for model in models], fits())
     return models
 
 
