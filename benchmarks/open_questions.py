@@ -28,7 +28,10 @@ WHERE = {"store": CELLS, "scale": "full", "n_jobs": -1}
 
 def _show(title: str, note: str, table: pd.DataFrame) -> None:
     """Print a table under a heading and what it shows."""
-    numbers = table.to_markdown(index=False, floatfmt=".3f")
+    counts = table.columns.intersection(["n", "n_replicates"])
+    text = table.astype(dict.fromkeys(counts, int)).astype(object)
+    text = text.map(lambda value: f"{value:.3f}" if isinstance(value, float) else value)
+    numbers = text.replace("nan", "").to_markdown(index=False, disable_numparse=True)
     print(f"\n## {title}\n\n{note}\n\n{numbers}", flush=True)
 
 
@@ -59,7 +62,7 @@ def main() -> None:
     )
     _show(
         "The same as differences from the network without residual block",
-        "",
+        "Paired by replicate.",
         hidden_effects(patterns),
     )
     edges = held_out_edges(**WHERE)
