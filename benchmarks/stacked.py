@@ -16,7 +16,7 @@ from miracle_lib.estimator import MiracleClassifier, fit_together
 from miracle_lib.evaluation.splits import make_folds
 from miracle_lib.hierarchy import Hierarchy
 
-SITES = (300, 900, 1500, 3000)
+SITES = (300, 900, 1500)
 TASKS = {"MS": 120, "RA": 120, "SLE": 120, "T1D": 120}
 N_MODELS, N_FOLDS, RUNS = 20, 5, 2
 

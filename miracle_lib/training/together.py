@@ -6,7 +6,7 @@ from miracle_lib.training.stack import Stack, kind, stackable
 from miracle_lib.training.stages import Row, Stage
 from miracle_lib.training.trainer import Trained, Trainer
 
-LARGEST = 12  # networks in a stack
+LARGEST = 12  # networks in a stack: more gain nothing
 
 
 def train_together(trainers: Sequence[Trainer]) -> list[Trained]:
