@@ -14,7 +14,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from miracle_lib import __version__
@@ -158,7 +158,7 @@ def run_grid(
         jobs = (
             # Without its data a cell is small: these are sent once.
             delayed(_run)({key: replace(todo[key], data=None) for key in keys}, todo[keys[0]].data)
-            for keys in _jobs(todo, effective_n_jobs(n_jobs))
+            for keys in _jobs(todo)
         )
         done = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(jobs)
         for key, result in chain.from_iterable(done):
@@ -176,13 +176,11 @@ def run_grid(
     return [_read(_file(store, key)) for key in keys]
 
 
-def _jobs(todo: dict[str, Cell], n_workers: int) -> list[list[str]]:
-    """Keys of the cells of each job: no more than a few, and no worker left without."""
+def _jobs(todo: dict[str, Cell]) -> list[list[str]]:
+    """Keys of the cells of each job, the same on any number of workers: sums round alike."""
     jobs = []
     for (together, _), some in groupby(todo, lambda key: (todo[key].together, id(todo[key].data))):
-        keys = list(some)
-        rounds = -(-len(keys) // (AT_ONCE * n_workers))
-        size = 1 if together is None else -(-len(keys) // (rounds * n_workers))
+        keys, size = list(some), 1 if together is None else AT_ONCE
         jobs += [keys[start : start + size] for start in range(0, len(keys), size)]
     return jobs
 

@@ -56,10 +56,8 @@ def neighbours(module, log, numbers, data=None):
     return [Cell(module.count, {"x": x, "log": log}, data, module.count_together) for x in numbers]
 
 
-@pytest.mark.parametrize(("n_jobs", "jobs"), [(1, [7, 7, 7]), (2, [6, 6, 6, 3])])
-def test_neighbours_are_run_together_and_stored_one_by_one(
-    tmp_path, log, cells_module, n_jobs, jobs
-):
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_neighbours_are_run_together_and_stored_one_by_one(tmp_path, log, cells_module, n_jobs):
     data = Data(values=pd.DataFrame({"a": [0.5]}))
     cells = neighbours(cells_module, log, range(20, 43), data)
     other = Cell(cells_module.count, {"x": 99, "log": log}, data)
@@ -67,7 +65,7 @@ def test_neighbours_are_run_together_and_stored_one_by_one(
     run_grid(cells[:2], tmp_path)
     tables = run_grid(cells, tmp_path, n_jobs)
     assert [table["result"]["x"].item() for table in tables] == [20, 21, 99, *range(22, 43)]
-    assert sorted(-n for n in executed(log) if n < 0) == sorted([2, *jobs])
+    assert sorted(-n for n in executed(log) if n < 0) == [2, 10, 10]
     assert sorted(n for n in executed(log) if n >= 0) == [*range(20, 43), 99]
     alone = [Cell(cell.function, cell.settings, cell.data) for cell in cells]
     assert [cell.key for cell in alone] == [cell.key for cell in cells]
