@@ -91,7 +91,7 @@ def main() -> None:
     _show("Effects on AUROC, mean of tasks", effects.loc[effects["task"] == "all", columns])
     leak = effects[effects["comparison"] == "leak"]
     _show("The leak, by task", leak[["task", "difference", "low", "high"]])
-    _show("Task weighting", policy_table(ablations))
+    _show("Task weighting", policy_table(ablations).drop(columns="seconds"))
     _show("Number of sites", site_curve(ablations))
 
 
