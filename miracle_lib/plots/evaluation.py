@@ -167,7 +167,7 @@ def sharing_sweep(effects: pd.DataFrame) -> Figure:
         xlabel="share of the planted pathways that all tasks have",
         ylabel="AUROC, multi-task minus single-task\n(95 % interval over simulations)",
     )
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left")
     return figure
 
 
@@ -260,11 +260,11 @@ def hidden_patterns(patterns: pd.DataFrame) -> Figure:
     Figure
     """
     panels = {
-        "auroc": "AUROC on held-out samples",
-        "found_inside": "planted sites in pathways:\nP(ranked above another such site)",
-        "found_outside": "planted sites outside pathways:\nP(ranked above another such site)",
+        "auroc": "AUROC on\nheld-out samples",
+        "found_inside": "P(planted site in a pathway\nranks above another)",
+        "found_outside": "P(planted site outside\nranks above another)",
     }
-    figure = Figure(figsize=(10.5, 3.5), layout="constrained")
+    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     grid = figure.subplots(1, 3)
     models = list(dict.fromkeys(patterns["model"]))
     for axes, (measure, label) in zip(grid, panels.items(), strict=True):
@@ -274,7 +274,9 @@ def hidden_patterns(patterns: pd.DataFrame) -> Figure:
             axes.plot(table["outside"], table[measure], ".", color=_COLOURS[i], alpha=0.35)
             axes.plot(mean.index, mean, color=_COLOURS[i], marker=_MARKERS[i], label=model)
         axes.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
-        axes.set(ylabel=label, xlabel="share planted outside the pathways", xlim=(-0.05, 1.05))
+        axes.set(xlim=(-0.05, 1.05))
+        axes.set_title(label, fontsize="medium")
+    figure.supxlabel("share of the effect planted outside the pathways", fontsize="medium")
     grid[0].legend(frameon=False, fontsize="small")
     return figure
 
