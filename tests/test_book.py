@@ -8,6 +8,8 @@ import nbformat
 import pytest
 import yaml
 
+import miracle_lib
+from miracle_lib.cli import app
 from miracle_lib.config import ROOT
 from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline.book import JUPYTER_BOOK, build_book
@@ -46,6 +48,12 @@ def test_the_book_builds_without_a_warning_and_has_every_page(copy):
         for chapter in part["chapters"]:
             page = (html / f"{chapter['file']}.html").read_text()
             assert "Every number here: simulated data" in page
+    reference = "".join(page.read_text() for page in (html / "reference").glob("*.html"))
+    for name in set(miracle_lib.__all__) - {"__version__"}:
+        place = getattr(miracle_lib, name)
+        assert f">{place.__name__}<" in reference, f"{name} is in no page of the reference"
+    for command in app.registered_commands:
+        assert f"miracle-{command.name or command.callback.__name__}" in reference
 
 
 def test_a_missing_notebook_stops_the_build_and_is_named(copy):
@@ -53,6 +61,13 @@ def test_a_missing_notebook_stops_the_build_and_is_named(copy):
     answer = build(copy)
     assert answer.returncode != 0
     assert "pages without a file: notebooks/04_ablations" in answer.stdout + answer.stderr
+
+
+def test_a_missing_section_stops_the_build_and_is_named(copy):
+    (copy / "book" / "reference" / "data.md").unlink()
+    answer = build(copy)
+    assert answer.returncode != 0
+    assert "pages without a file: reference/data" in answer.stdout + answer.stderr
 
 
 def test_a_run_replaces_the_committed_notebooks(copy, tmp_path):

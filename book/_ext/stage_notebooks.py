@@ -50,8 +50,9 @@ def _copy_changed(source: Path) -> None:
 def _pages() -> list[str]:
     """Every page that ``_toc.yml`` names."""
     toc = yaml.safe_load((BOOK / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [page["file"] for part in toc["parts"] for page in part["chapters"]]
-    return [toc["root"], *chapters]
+    chapters = [page for part in toc["parts"] for page in part["chapters"]]
+    sections = [page for chapter in chapters for page in chapter.get("sections", [])]
+    return [toc["root"], *(page["file"] for page in [*chapters, *sections])]
 
 
 def stage(app: Sphinx, config: object) -> None:
