@@ -1,6 +1,7 @@
 """Delimited text, rows = sites, streamed into a float32 matrix, samples x sites."""
 
 import io
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
 
 @dataclass(frozen=True)
 class Column:
-    """Where the values of one sample are: field 0 of a row is the name of the site.
+    """Where the values of one sample are in a row.
 
     Attributes
     ----------
@@ -62,6 +63,8 @@ class Layout:
     delimiter : str
     detection_p : float
         Values with a detection p-value above it are set missing.
+    site : int
+        Field with the name of the site; those before it are passed over.
     """
 
     path: Path
@@ -69,6 +72,7 @@ class Layout:
     n_fields: int
     delimiter: str = "\t"
     detection_p: float = 0.01
+    site: int = 0
 
 
 @contextmanager
@@ -217,14 +221,19 @@ class _Parser:
         from miracle_lib.cohorts.decimals import DecimalRows  # Numba takes a while to import
 
         self._layout = layout
+        self._before = re.compile(
+            rb"(?m)^(?:[^%b\n]*%b){%d}" % (*[layout.delimiter.encode()] * 2, layout.site)
+        )
         self._masked = [i for i, c in enumerate(layout.columns) if c.detection is not None]
         detections = [layout.columns[i].detection for i in self._masked]
         fields = [column.field for column in layout.columns] + detections
-        self._plain = DecimalRows(layout.delimiter, fields, layout.n_fields, MISSING)
+        fields = [field - layout.site for field in fields]
+        n_fields = layout.n_fields - layout.site
+        self._plain = DecimalRows(layout.delimiter, fields, n_fields, MISSING)
         self._numbers = [str(field) for field in fields]
         self._options = {
             "read_options": arrow_csv.ReadOptions(
-                column_names=[str(field) for field in range(layout.n_fields)],
+                column_names=[str(field) for field in range(n_fields)],
                 block_size=1 << 30,  # a block is parsed in one piece
                 use_threads=False,
             ),
@@ -240,6 +249,8 @@ class _Parser:
     def __call__(self, block: bytes) -> tuple[np.ndarray, pa.Array, int]:
         """Return values, names and the number of lines; raise ArrowInvalid for a bad one."""
         n_lines = block.count(b"\n")
+        if self._layout.site:
+            block = self._before.sub(b"", block)
         numbers, names = self._parse(block, n_lines)
         matrix = numbers[: len(self._layout.columns)]
         if self._masked:
@@ -278,22 +289,23 @@ def _matrix(table: pa.Table, names: list[str]) -> np.ndarray:
 
 def _explain(layout: Layout, block: bytes, line: int) -> MiracleError:
     """Find the first row that is wrong and say where and how."""
-    name, n_fields = layout.path.name, layout.n_fields
+    name, n_fields, site = layout.path.name, layout.n_fields, layout.site
     fields = {c.field: c.sample for c in layout.columns}
     fields |= {c.detection: c.sample for c in layout.columns if c.detection is not None}
     for number, row in enumerate(block.decode("utf-8", "replace").split("\n"), start=line):
         if not row.strip():
             continue
         cells = [cell.strip().strip('"') for cell in row.split(layout.delimiter)]
+        called = "".join(cells[site : site + 1])[:40]
         if len(cells) != n_fields:
             return MiracleError(
-                f"{name}, line {number} ({cells[0][:40]!r}): {len(cells) - 1} values, expected "
-                f"{n_fields - 1}."
+                f"{name}, line {number} ({called!r}): {len(cells) - 1 - site} values, expected "
+                f"{n_fields - 1 - site}."
             )
         for field, sample in fields.items():
             if cells[field] not in MISSING and not is_number(cells[field]):
                 return MiracleError(
-                    f"{name}, line {number} ({cells[0][:40]!r}), sample {sample!r}: "
+                    f"{name}, line {number} ({called!r}), sample {sample!r}: "
                     f"{cells[field][:40]!r} is no number."
                 )
     return MiracleError(f"{name}, after line {line}: not a table of numbers.")

@@ -205,16 +205,7 @@ def _read_file(
         there = read_series_matrix(path, samples=[]).samples.index
         return read_series_matrix(path, samples=wanted[wanted.isin(there)]).table
     if file.layout == "supplementary":
-        if file.columns == "accession":
-            called = {sample: sample for sample in wanted}
-        elif file.columns in samples:
-            called = samples.loc[wanted, file.columns].to_dict()
-        else:
-            raise MiracleError(
-                f"{path.name}: the manifest joins columns by {file.columns!r}, but the samples "
-                f"have only {', '.join(samples.columns)}."
-            )
-        return read_supplementary(path, called, detection_p)
+        return read_supplementary(path, samples.loc[wanted], detection_p)
     table = read_table(path)
     check_names(table, path.name)
     rows = table.samples.get_indexer(wanted)

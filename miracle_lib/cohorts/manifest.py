@@ -58,9 +58,6 @@ class DataFile(_Strict):
     layout : {"series_matrix", "supplementary", "table", "samples"}
         GEO series matrix; processed matrix from GEO's supplementary files (rows = sites); a user's
         beta table (CSV, TSV, parquet, h5ad, either orientation); a user's table of samples.
-    columns : str
-        What the columns of a supplementary matrix are called by: "accession", "title" or any
-        other characteristic of the samples.
     values : bool
         False: only the sample descriptions of a series matrix are read.
     sha256 : str, optional
@@ -69,7 +66,6 @@ class DataFile(_Strict):
 
     url: str
     layout: Literal["series_matrix", "supplementary", "table", "samples"] = "series_matrix"
-    columns: str = "accession"
     values: bool = True
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 

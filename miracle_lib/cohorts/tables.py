@@ -184,7 +184,7 @@ def _read_text(path: Path) -> SiteTable:
     if not pd.Index(names).is_unique:
         repeated = pd.Index(names)[pd.Index(names).duplicated()][0]
         raise MiracleError(f"{path.name}: sample {repeated!r} occurs more than once.")
-    return read_supplementary(path, {name: name for name in names})
+    return read_supplementary(path, pd.DataFrame(index=names))
 
 
 def _read_samples_by_sites(stream, header: list[str], delimiter: str, path: Path) -> SiteTable:

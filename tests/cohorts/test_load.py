@@ -86,13 +86,10 @@ def test_values_from_a_supplementary_file_joined_by_title(write_series, write_ma
     (tmp_path / "GSE1_processed.txt").write_text("\n".join(lines) + "\n")
     files = [
         {"url": "GSE1_series_matrix.txt.gz", "values": False},
-        {"url": "GSE1_processed.txt", "layout": "supplementary", "columns": "title"},
+        {"url": "GSE1_processed.txt", "layout": "supplementary"},
     ]
     adata = ml.load_cohort(write_manifest(files=files))
     np.testing.assert_array_equal(adata.X, np.float32([[0.1], [0.2], [0.3]]))
-    files[1]["columns"] = "nickname"
-    with pytest.raises(MiracleError, match="joins columns by 'nickname', but the samples have"):
-        ml.load_cohort(write_manifest(files=files))
     with pytest.raises(MiracleError, match="the table is empty; .* supplementary"):
         ml.load_cohort(write_manifest(files=[{"url": "GSE1_series_matrix.txt.gz"}]))
 

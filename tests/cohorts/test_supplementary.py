@@ -1,12 +1,13 @@
 import gzip
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from miracle_lib.cohorts import read_supplementary
 from miracle_lib.errors import MiracleError
 
-NAMES = {"GSM1": "blood A", "GSM2": "blood B"}
+NAMES = pd.DataFrame({"title": ["blood A", "blood B"]}, index=["GSM1", "GSM2"])
 
 
 @pytest.fixture
@@ -56,8 +57,11 @@ def test_text_columns_of_no_sample_are_left_out(write):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["ID\tblood A\tother", "cg01\t1\t1"], "GSM2 is called 'blood B', and 0 columns are"),
-        (["ID\tblood A\tblood B\tblood B", "cg01\t1\t1\t1"], "GSM2 .* and 2 columns are"),
+        (["ID\tone\tother", "cg01\t1\t1"], r"named by no field of the samples \(GSM1 'blood A'"),
+        (
+            ["ID\tblood A\tblood B\tblood B", "cg01\t1\t1\t1"],
+            "one to one; title names column 'blood B' twice",
+        ),
         (["ID\tblood A\tblood B", "cg01\t1"], "line 1 has 3 fields, line 2 has 2"),
         (["ID\tblood A\tblood B", "cg01\t1\t1", "cg02\t1"], r"line 3 \('cg02'\): 1 values"),
         (["ID\tblood A\tblood B", "cg01\t1\tabc"], r"line 2 .*sample 'GSM2': 'abc' is no number"),
@@ -68,10 +72,19 @@ def test_bad_files(write, lines, message):
         read_supplementary(write(*lines), NAMES)
 
 
-def test_samples_of_the_same_title_cannot_be_joined(write):
-    path = write("ID\tblood", "cg01\t0.5")
-    with pytest.raises(MiracleError, match="several samples have the same title"):
-        read_supplementary(path, {"GSM1": "blood", "GSM2": "Blood"})
+def test_rows_that_begin_with_a_running_number(write):
+    path = write(
+        "ID_REF\tsample2\tsample2_DetectionPval\tsample1\tsample1_DetectionPval",
+        "1\tcg01\t0.2\t0\t0.1\t0.5",
+        "2\tcg02\t1e-3\t0\tNA\t0",
+    )
+    names = pd.DataFrame({"title": ["genomic DNA from sample1", "genomic DNA from sample2"]})
+    table = read_supplementary(path, names.set_axis(["GSM1", "GSM2"]))
+    assert list(table.sites) == ["cg01", "cg02"]
+    np.testing.assert_array_equal(table.values, np.float32([[np.nan, np.nan], [0.2, 0.001]]))
+    path = write("ID_REF\tblood A\tblood B", "1\tcg01\t0.2\t0.1", "2\tcg02\t0.2")
+    with pytest.raises(MiracleError, match=r"line 3 \('cg02'\): 1 values, expected 2"):
+        read_supplementary(path, NAMES)
 
 
 def test_truncated_gzip(write):
