@@ -587,20 +587,22 @@ class Hierarchy:
         MiracleError
             If the file is absent, is no hierarchy, or was written by a later version.
         """
-        values = storage.read(path)
-        layers = [pd.Index(names, dtype=object) for names in values["layers"]]
-        masks = []
-        for i, (lower, upper) in enumerate(pairwise(layers)):
-            indptr, indices = values[f"indptr{i}"], values[f"indices{i}"]
-            edges = (np.ones(len(indices), dtype=bool), indices, indptr)
-            masks.append(csr_matrix(edges, shape=(len(lower), len(upper))))
+        values, name = storage.read(path), Path(path).name
+        layers, masks = storage.graph(values, name)
+        try:
+            tables = [pd.DataFrame(values[key]) for key in ("unannotated", "filters")]
+            groups, sources = np.array(values["groups"], dtype=object), list(values["sources"])
+        except (KeyError, TypeError, ValueError):
+            raise MiracleError(f"{name} is damaged: a table of it cannot be read") from None
+        if groups.shape != (masks[0].nnz,) or [list(t) for t in tables] != [_LISTED, _STEP]:
+            raise MiracleError(f"{name} is damaged: its tables do not fit its masks")
         return cls(
             layers,
             masks,
-            groups=np.array(values["groups"], dtype=object),
-            unannotated=pd.DataFrame(values["unannotated"]),
-            filters=pd.DataFrame(values["filters"]),
-            sources=values["sources"],
+            groups=groups,
+            unannotated=tables[0],
+            filters=tables[1],
+            sources=sources,
         )
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.hierarchy import Hierarchy, storage
 
 # five sites: s4's gene is in no set, s5 has no gene
 PAIRS = pd.DataFrame(
@@ -284,6 +284,32 @@ def test_files_that_are_no_hierarchy_are_refused(five, tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(MiracleError, match="version 2; this program reads .* up to version 1"):
         Hierarchy.load(tmp_path / "new.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"indices0": np.array([0, 0, 1, 2_000_000_000])}, "entry 2000000000 of a layer of"),
+        ({"indices0": np.array([0, 0, 1, -1])}, "entry -1 of a layer of"),
+        ({"indices0": np.array([0.0, 0, 1, 1])}, "no whole numbers"),
+        ({"indices0": np.array([0, 1, 1, 1])}, "there twice"),
+        ({"indptr0": np.array([0, 9, 3, 4])}, "rows of mask 0 overlap"),
+        ({"indptr0": np.array([0, 4])}, "does not fit its layer of 3 names"),
+        ({"indptr0": None}, "indptr0 is absent"),
+        ({"layers": [["s1", "s1"], ["A"], ["P"]]}, "not unique texts"),
+        ({"layers": [["s1"]]}, "1 layers; expected at least 2"),
+        ({"layers": 5}, "not iterable"),
+        ({"groups": ["TSS200"]}, "tables do not fit"),
+        ({"sources": 3}, "cannot be read"),
+    ],
+)
+def test_hierarchies_edited_on_disk_are_refused(five, tmp_path, change, message):
+    five.save(tmp_path / "h.npz")
+    values = storage.read(tmp_path / "h.npz") | change
+    storage.write(tmp_path / "h.npz", {k: v for k, v in values.items() if v is not None})
+    with pytest.raises(MiracleError, match=rf"^h\.npz is damaged.*{message}") as caught:
+        Hierarchy.load(tmp_path / "h.npz")
+    assert "\n" not in str(caught.value)
 
 
 def test_hash_depends_on_the_graph_only(five):
