@@ -196,14 +196,15 @@ class Run:
         name : str
             Name of the file, without its ending.
         """
-        import matplotlib.pyplot as plt
         from IPython.display import Image
+
+        from miracle_lib.plots import style
 
         path = self.directory / "figures" / f"{name}.png"
         with atomic_path(path) as temporary:
-            drawn.savefig(temporary, dpi=110, bbox_inches="tight")
-        plt.close(drawn)
-        return Image(path.read_bytes())
+            temporary.write_bytes(style.png(drawn))
+        width = int(96 * drawn.get_figwidth())  # pixels of a page; the file has twice as many
+        return Image(path.read_bytes(), width=width)
 
     @property
     def banner(self) -> str:

@@ -15,15 +15,13 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.ndimage import gaussian_filter1d
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.plots.style import COLOURS, LABELS, LINES, new_figure, styled
 
-# Okabe and Ito's colours, told apart with any kind of colour vision; line styles when they run out.
-_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"]
-_LINES = ["-", "--", ":"]
-_LABELS = {0: ("control", "#7F7F7F"), 1: ("case", "#882255")}
 _BLOCK = 4096  # sites handled at a time
 _MAX_VALUES = 200_000  # values per cohort that a density is drawn from
 
 
+@styled
 def beta_densities(
     X: pd.DataFrame, cohort: pd.Series, standardized: pd.DataFrame | None = None
 ) -> Figure:
@@ -50,7 +48,7 @@ def beta_densities(
     1
     """
     panels = 1 if standardized is None else 2
-    figure = Figure(figsize=(5.2 * panels, 3.6), layout="constrained")
+    figure = new_figure(3.6, width=5.2 * panels)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     _densities(axes[0], X, X, cohort, np.linspace(0, 1, 101))
     axes[0].set(xlabel="beta value (share methylated)", ylabel="density", xlim=(0, 1))
@@ -69,6 +67,7 @@ def beta_densities(
     return figure
 
 
+@styled
 def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> Figure:
     """Draw the samples on their first two principal components, before and after.
 
@@ -94,7 +93,7 @@ def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> 
     >>> len(cohort_pca(beta_to_m(X), after, obs).axes)
     4
     """
-    figure = Figure(figsize=(9, 7), layout="constrained")
+    figure = new_figure(6.2)
     axes = figure.subplots(2, 2)
     styles = _cohort_styles(obs["cohort"])
     panels = {
@@ -105,7 +104,7 @@ def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> 
         rng = np.random.default_rng(0)
         order = rng.permutation(len(obs))  # no group is painted over another
         cohort_colour = obs["cohort"].map(lambda name: styles[name][0]).to_numpy()
-        label_colour = obs["label"].map(lambda v: _LABELS[int(v)][1], na_action="ignore")
+        label_colour = obs["label"].map(lambda v: LABELS[int(v)][1], na_action="ignore")
         label_colour = label_colour.fillna("#D9D9D9").to_numpy()
         for axis, colour in zip(axes[:, column], (cohort_colour, label_colour), strict=True):
             axis.scatter(*scores[order].T, c=colour[order], s=12, alpha=0.75, linewidths=0)
@@ -122,7 +121,7 @@ def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> 
         frameon=False,
     )
     axes[1, 1].legend(
-        handles=[_dot(name, colour) for name, colour in _LABELS.values()],
+        handles=[_dot(name, colour) for name, colour in LABELS.values()],
         title="label",
         loc="upper left",
         bbox_to_anchor=(1.02, 1),
@@ -131,6 +130,7 @@ def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> 
     return figure
 
 
+@styled
 def missingness(X: pd.DataFrame, cohort: pd.Series) -> Figure:
     """Draw how much is missing, per sample and per site of each cohort.
 
@@ -154,7 +154,7 @@ def missingness(X: pd.DataFrame, cohort: pd.Series) -> Figure:
     >>> len(missingness(cohort.to_df(), cohort.obs["cohort"]).axes)
     2
     """
-    figure = Figure(figsize=(10.4, 3.6), layout="constrained")
+    figure = new_figure(3.6)
     samples, sites = figure.subplots(1, 2)
     styles = _cohort_styles(cohort)
     rng = np.random.default_rng(0)
@@ -182,6 +182,7 @@ def missingness(X: pd.DataFrame, cohort: pd.Series) -> Figure:
     return figure
 
 
+@styled
 def ages_and_sexes(obs: pd.DataFrame) -> Figure:
     """Draw age and share of women among cases and controls of each cohort.
 
@@ -215,7 +216,7 @@ def ages_and_sexes(obs: pd.DataFrame) -> Figure:
         controls=lambda v: (v == 0).sum(), cases=lambda v: (v == 1).sum()
     )
     counts = counts.loc[pd.unique(labelled["cohort"])]
-    figure = Figure(figsize=(1.5 + 1.05 * len(counts) * len(known), 3.9), layout="constrained")
+    figure = new_figure(3.9, width=1.5 + 1.05 * len(counts) * len(known))
     axes = figure.subplots(1, len(known), squeeze=False)[0]
     ticks = [f"{n}\n{c.controls:.0f} / {c.cases:.0f}" for n, c in counts.iterrows()]
     for axis, what in zip(axes, known, strict=True):
@@ -223,11 +224,12 @@ def ages_and_sexes(obs: pd.DataFrame) -> Figure:
         draw(axis, labelled, counts.index)
         axis.set_xticks(range(len(counts)), [_wrap(tick) for tick in ticks])
         axis.set_xlabel("cohort (controls / cases)")
-    handles = [Patch(color=colour, label=name) for name, colour in _LABELS.values()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    handles = [Patch(color=colour, label=name) for name, colour in LABELS.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
 
 
+@styled
 def cell_fractions(obs: pd.DataFrame) -> Figure:
     """Draw blood cell fractions of cases and controls of each cohort.
 
@@ -259,8 +261,8 @@ def cell_fractions(obs: pd.DataFrame) -> Figure:
     cohorts = pd.unique(labelled["cohort"])
     columns = min(3, len(cells))
     rows = -(-len(cells) // columns)
-    size = (3.4 * columns, 0.9 + (0.7 + 0.3 * len(cohorts)) * rows)
-    figure = Figure(figsize=size, layout="constrained")
+    height = 0.9 + (0.7 + 0.3 * len(cohorts)) * rows
+    figure = new_figure(height, width=3.4 * columns)
     axes = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axis, cell in zip(axes.flat, cells, strict=False):
         _grouped_boxes(axis, labelled, cell, cohorts, "horizontal")
@@ -272,12 +274,13 @@ def cell_fractions(obs: pd.DataFrame) -> Figure:
     for axis in axes[:, 0]:
         axis.set_yticks(range(len(cohorts)), cohorts)
     axes[0, 0].invert_yaxis()
-    figure.supxlabel("share of cells", fontsize="medium")
-    handles = [Patch(color=colour, label=name) for name, colour in _LABELS.values()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2, frameon=False)
+    figure.supxlabel("share of cells")
+    handles = [Patch(color=colour, label=name) for name, colour in LABELS.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
 
 
+@styled
 def quality_counts(report: pd.DataFrame) -> Figure:
     """Draw how many values, samples and sites each check of quality control found.
 
@@ -305,9 +308,7 @@ def quality_counts(report: pd.DataFrame) -> Figure:
     def grid(column: str) -> pd.DataFrame:
         return named.pivot(index="row", columns="cohort", values=column).loc[rows, cohorts]
 
-    figure = Figure(
-        figsize=(3.6 + 0.95 * len(cohorts), 1.3 + 0.32 * len(rows)), layout="constrained"
-    )
+    figure = new_figure(1.3 + 0.32 * len(rows), width=3.6 + 0.95 * len(cohorts))
     axis = figure.subplots()
     share = grid("share").to_numpy()
     top = max(0.01, float(np.nanmax(share)))
@@ -317,7 +318,7 @@ def quality_counts(report: pd.DataFrame) -> Figure:
             dark = share[row, column] > 0.35 * top
             colour = "white" if dark else "black"
             place = (column + 0.5, row + 0.5)
-            axis.annotate(f"{n:,.0f}", place, ha="center", va="center", color=colour, fontsize=8)
+            axis.annotate(f"{n:,.0f}", place, ha="center", va="center", color=colour)
     axis.set_xticks(np.arange(len(cohorts)) + 0.5, [str(n).replace(" ", "\n") for n in cohorts])
     axis.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axis.tick_params(length=0)
@@ -338,7 +339,7 @@ def _row_names(report: pd.DataFrame) -> pd.Series:
 
 def _cohort_styles(cohort: pd.Series) -> dict[str, tuple[str, str]]:
     """Give every cohort a colour and a line style."""
-    pairs = ((colour, line) for line in cycle(_LINES) for colour in _COLOURS)
+    pairs = ((colour, line) for line in cycle(LINES) for colour in COLOURS)
     names = pd.unique(cohort.astype(object))
     return dict(zip(names, islice(pairs, len(names)), strict=True))
 
@@ -350,7 +351,7 @@ def _cohort_legend(figure: Figure, cohort: pd.Series) -> None:
         for name, (colour, line) in _cohort_styles(cohort).items()
     ]
     columns = min(len(handles), 3)
-    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False)
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns)
 
 
 def _dot(name: str, colour: str) -> Line2D:
@@ -396,7 +397,7 @@ def _grouped_boxes(
     axis: Axes, obs: pd.DataFrame, column: str, cohorts: pd.Index, orientation: str
 ) -> None:
     """Draw a box of one column for controls and cases of each cohort."""
-    for label, (_, colour) in _LABELS.items():
+    for label, (_, colour) in LABELS.items():
         for place, name in enumerate(cohorts):
             chosen = (obs["cohort"] == name) & (obs["label"] == label)
             values = obs.loc[chosen, column].dropna()
@@ -418,7 +419,7 @@ def _grouped_boxes(
 
 def _sex_bars(axis: Axes, obs: pd.DataFrame, cohorts: pd.Index) -> None:
     """Draw the share of women."""
-    for label, (_, colour) in _LABELS.items():
+    for label, (_, colour) in LABELS.items():
         for place, name in enumerate(cohorts):
             sex = obs.loc[(obs["cohort"] == name) & (obs["label"] == label), "sex"].dropna()
             if len(sex):

@@ -10,10 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-# Okabe and Ito's colours, told apart with any kind of colour vision.
-_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"]
-_MARKERS = ["o", "s", "^", "D", "v", "P", "X"]
-_OWN, _OTHER, _BAND = "#0072B2", "#7F7F7F", "#DDDDDD"
+from miracle_lib.plots.style import BAND, COLOURS, MARKERS, OTHER, OWN, new_figure, styled
+
 NAMES = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
@@ -24,6 +22,7 @@ NAMES = {
 }
 
 
+@styled
 def score_forest(
     summaries: dict[str, pd.DataFrame], metric: str = "auroc", own: str | None = None
 ) -> Figure:
@@ -54,21 +53,21 @@ def score_forest(
     tasks = list(dict.fromkeys(next(iter(tables.values()))["task"]))
     columns = min(len(tasks), 4)
     rows = -(-len(tasks) // columns)
-    size = (2.0 + 2.1 * columns, rows * (0.9 + 0.23 * len(tables)))
-    figure = Figure(figsize=size, layout="constrained")
+    height = rows * (0.9 + 0.23 * len(tables))
+    figure = new_figure(height, width=2.0 + 2.1 * columns)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, task in zip(grid, tasks, strict=False):
         for y, (name, table) in enumerate(tables.items()):
             row = table[table["task"] == task].iloc[0]
-            _interval(axes, row, y, _OWN if name == own else _OTHER)
+            _interval(axes, row, y, OWN if name == own else OTHER)
         _chance_line(axes, metric, row)
-        axes.set_title("mean of tasks" if task == "all" else task, fontsize="medium")
-        axes.grid(axis="x", color=_BAND, linewidth=0.5)
+        axes.set_title("mean of tasks" if task == "all" else task)
+        axes.grid(axis="x", color=BAND, linewidth=0.5)
     grid[0].set_yticks(range(len(tables)), list(tables))
     grid[0].set_ylim(len(tables) - 0.4, -0.6)
     for axes in grid[len(tasks) :]:
         axes.remove()
-    figure.supxlabel(f"{NAMES.get(metric, metric)} (95 % interval)", fontsize="medium")
+    figure.supxlabel(f"{NAMES.get(metric, metric)} (95 % interval)")
     return figure
 
 
@@ -86,6 +85,7 @@ def _chance_line(axes: Axes, metric: str, row: pd.Series) -> None:
         axes.axvline(chance[metric], color="black", linewidth=0.8, linestyle=":")
 
 
+@styled
 def ablation_effects(
     effects: pd.DataFrame, metric: str = "auroc", rope: float = 0.01, limit: float | None = None
 ) -> Figure:
@@ -115,20 +115,20 @@ def ablation_effects(
             labels.append((y, row.level, False))
             rows.append((y, row))
         y += 1.4
-    figure = Figure(figsize=(7.4, 0.8 + 0.23 * y), layout="constrained")
+    figure = new_figure(0.8 + 0.23 * y)
     axes = figure.subplots()
-    axes.axvspan(-rope, rope, color=_BAND, zorder=0)
+    axes.axvspan(-rope, rope, color=BAND, zorder=0)
     axes.axvline(0, color="black", linewidth=0.8)
     for y_row, row in rows:
         here = (effects["comparison"] == row.comparison) & (effects["level"] == row.level)
         single = effects[here & (effects["task"] != "all")]["difference"]
-        axes.plot(single, np.full(len(single), y_row), "|", color=_OTHER, markersize=8)
-        axes.plot([row.low, row.high], [y_row, y_row], color=_OWN, linewidth=1.8)
-        axes.plot(row.difference, y_row, "o", color=_OWN, markersize=5)
+        axes.plot(single, np.full(len(single), y_row), "|", color=OTHER, markersize=8)
+        axes.plot([row.low, row.high], [y_row, y_row], color=OWN, linewidth=1.8)
+        axes.plot(row.difference, y_row, "o", color=OWN, markersize=5)
         for end in (row.low, row.high):
             if limit is not None and abs(end) > limit:
                 arrow = ">" if end > 0 else "<"
-                axes.plot(np.sign(end) * limit, y_row, arrow, color=_OWN, clip_on=False)
+                axes.plot(np.sign(end) * limit, y_row, arrow, color=OWN, clip_on=False)
     axes.set_yticks([place for place, _, _ in labels], [text for _, text, _ in labels])
     for tick, (_, _, heading) in zip(axes.get_yticklabels(), labels, strict=True):
         tick.set_fontweight("bold" if heading else "normal")
@@ -143,6 +143,7 @@ def ablation_effects(
     return figure
 
 
+@styled
 def sharing_sweep(effects: pd.DataFrame) -> Figure:
     """Draw what learning together gains over learning apart, by share of common pathways.
 
@@ -155,7 +156,7 @@ def sharing_sweep(effects: pd.DataFrame) -> Figure:
     -------
     Figure
     """
-    figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+    figure = new_figure(3.8, width=6.0)
     axes = figure.subplots()
     axes.axhline(0, color="black", linewidth=0.8)
     sizes = sorted(effects["n"].unique())
@@ -167,7 +168,7 @@ def sharing_sweep(effects: pd.DataFrame) -> Figure:
         xlabel="share of the planted pathways that all tasks have",
         ylabel="AUROC, multi-task minus single-task\n(95 % interval over simulations)",
     )
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(loc="upper left")
     return figure
 
 
@@ -175,14 +176,15 @@ def _line(
     axes: Axes, x: pd.Series, y: pd.Series, low: pd.Series, high: pd.Series, i: int, label: str
 ) -> None:
     """Draw points with vertical intervals, joined."""
-    colour = next(islice(cycle(_COLOURS), i, None))
-    marker = next(islice(cycle(_MARKERS), i, None))
+    colour = next(islice(cycle(COLOURS), i, None))
+    marker = next(islice(cycle(MARKERS), i, None))
     error = np.stack([y - low, high - y])
     axes.errorbar(
         x, y, error, color=colour, marker=marker, markersize=5, linewidth=1.2, label=label
     )
 
 
+@styled
 def site_curve(curve: pd.DataFrame) -> Figure:
     """Draw accuracy and stability of the pathway ranking against the number of selected sites.
 
@@ -198,15 +200,15 @@ def site_curve(curve: pd.DataFrame) -> Figure:
     curve = curve.sort_values("n_sites", na_position="last")
     last = curve["n_sites"].max()
     x = curve["n_sites"].fillna(last * 2.5)
-    figure = Figure(figsize=(8.6, 3.5), layout="constrained")
+    figure = new_figure(3.5)
     left, right = figure.subplots(1, 2)
     _line(left, x, curve["auroc"], curve["low"], curve["high"], 0, "")
     left.set_ylabel("AUROC, mean of tasks (95 % interval)")
-    right.plot(x, curve["spearman"], "o-", color=_COLOURS[0], label="rank correlation, all")
-    right.plot(x, curve["top_overlap"], "s-", color=_COLOURS[1], label="overlap of the top 10")
+    right.plot(x, curve["spearman"], "o-", color=COLOURS[0], label="rank correlation, all")
+    right.plot(x, curve["top_overlap"], "s-", color=COLOURS[1], label="overlap of the top 10")
     right.plot(x, curve["expected_overlap"], ":", color="black", label="overlap by chance")
     right.set(ylabel="agreement of rankings between folds", ylim=(0, 1))
-    right.legend(frameon=False, fontsize="small")
+    right.legend()
     for axes in (left, right):
         axes.set(xscale="log", xlabel="sites selected per task")
         axes.xaxis.set_major_locator(FixedLocator(list(x)))
@@ -216,6 +218,7 @@ def site_curve(curve: pd.DataFrame) -> Figure:
     return figure
 
 
+@styled
 def calibration(curve: pd.DataFrame) -> Figure:
     """Draw the observed share of cases against the predicted probability, one panel per task.
 
@@ -231,22 +234,23 @@ def calibration(curve: pd.DataFrame) -> Figure:
     tasks = list(dict.fromkeys(curve["task"]))
     columns = min(len(tasks), 3)
     rows = -(-len(tasks) // columns)
-    figure = Figure(figsize=(2.5 * columns + 0.4, 2.4 * rows + 0.3), layout="constrained")
+    figure = new_figure(2.4 * rows + 0.3, width=2.5 * columns + 0.4)
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, task in zip(grid, tasks, strict=False):
         table = curve[curve["task"] == task]
         axes.plot([0, 1], [0, 1], ":", color="black", linewidth=0.8)
         low, high = table["low"], table["high"]
         _line(axes, table["predicted"], table["observed"], low, high, 0, "")
-        axes.set_title(task, fontsize="medium")
+        axes.set_title(task)
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for axes in grid[len(tasks) :]:
         axes.remove()
-    figure.supxlabel("predicted probability of being a case (mean of the bin)", fontsize="medium")
-    figure.supylabel("observed share of cases (95 % interval)", fontsize="medium")
+    figure.supxlabel("predicted probability of being a case (mean of the bin)")
+    figure.supylabel("observed share of cases (95 % interval)")
     return figure
 
 
+@styled
 def hidden_patterns(patterns: pd.DataFrame) -> Figure:
     """Draw what each model recovers of effects planted outside the pathways.
 
@@ -264,23 +268,24 @@ def hidden_patterns(patterns: pd.DataFrame) -> Figure:
         "found_inside": "P(planted site in a pathway\nranks above another)",
         "found_outside": "P(planted site outside\nranks above another)",
     }
-    figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+    figure = new_figure(3.4)
     grid = figure.subplots(1, 3)
     models = list(dict.fromkeys(patterns["model"]))
     for axes, (measure, label) in zip(grid, panels.items(), strict=True):
         for i, model in enumerate(models):
             table = patterns[(patterns["model"] == model) & patterns[measure].notna()]
             mean = table.groupby("outside")[measure].mean()
-            axes.plot(table["outside"], table[measure], ".", color=_COLOURS[i], alpha=0.35)
-            axes.plot(mean.index, mean, color=_COLOURS[i], marker=_MARKERS[i], label=model)
+            axes.plot(table["outside"], table[measure], ".", color=COLOURS[i], alpha=0.35)
+            axes.plot(mean.index, mean, color=COLOURS[i], marker=MARKERS[i], label=model)
         axes.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
         axes.set(xlim=(-0.05, 1.05))
-        axes.set_title(label, fontsize="medium")
-    figure.supxlabel("share of the effect planted outside the pathways", fontsize="medium")
-    grid[0].legend(frameon=False, fontsize="small")
+        axes.set_title(label)
+    figure.supxlabel("share of the effect planted outside the pathways")
+    grid[0].legend()
     return figure
 
 
+@styled
 def policies(table: pd.DataFrame, reference: str = "pwinval", rope: float = 0.01) -> Figure:
     """Draw the task-weighting policies: accuracy against the reference, and epochs needed.
 
@@ -297,14 +302,14 @@ def policies(table: pd.DataFrame, reference: str = "pwinval", rope: float = 0.01
     Figure
     """
     table = table.fillna({"difference": 0.0}).reset_index(drop=True)
-    figure = Figure(figsize=(8.4, 1.0 + 0.3 * len(table)), layout="constrained")
+    figure = new_figure(1.0 + 0.3 * len(table))
     left, right = figure.subplots(1, 2, sharey=True)
-    left.axvspan(-rope, rope, color=_BAND, zorder=0)
+    left.axvspan(-rope, rope, color=BAND, zorder=0)
     left.axvline(0, color="black", linewidth=0.8)
     for y, row in table.iterrows():
-        left.plot([row["low"], row["high"]], [y, y], color=_OWN, linewidth=1.8)
-        left.plot(row["difference"], y, "o", color=_OWN, markersize=5)
-    bars = right.barh(table.index, table["epochs_to_best"], color=_OTHER, height=0.6)
+        left.plot([row["low"], row["high"]], [y, y], color=OWN, linewidth=1.8)
+        left.plot(row["difference"], y, "o", color=OWN, markersize=5)
+    bars = right.barh(table.index, table["epochs_to_best"], color=OTHER, height=0.6)
     right.bar_label(bars, fmt="%.0f", padding=3)
     right.margins(x=0.12)  # room for the number after the longest bar
     left.locator_params(axis="x", nbins=5)

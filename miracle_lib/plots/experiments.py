@@ -4,7 +4,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from miracle_lib.plots.style import OTHER, OWN, new_figure, styled
 
+
+@styled
 def rebuilt_by_epochs(curve: pd.DataFrame) -> Figure:
     """Draw how much of held-out samples the autoencoder rebuilds, by epochs of training.
 
@@ -24,16 +27,16 @@ def rebuilt_by_epochs(curve: pd.DataFrame) -> Figure:
     >>> len(rebuilt_by_epochs(curve).axes)
     1
     """
-    figure = Figure(figsize=(5.5, 3.4), layout="constrained")
+    figure = new_figure(3.4, width=5.5)
     axes = figure.subplots()
     mean = curve.groupby("epochs")["share"].mean()
-    axes.axhline(0, color="0.5", linestyle=":", label="training mean of each site")
-    axes.plot(curve["epochs"], curve["share"], "o", color="#0072B2", alpha=0.5, label="fold")
-    axes.plot(mean.index, mean, "-", color="#0072B2", label="mean of the folds")
+    axes.axhline(0, color=OTHER, linestyle=":", label="training mean of each site")
+    axes.plot(curve["epochs"], curve["share"], "o", color=OWN, alpha=0.5, label="fold")
+    axes.plot(mean.index, mean, "-", color=OWN, label="mean of the folds")
     axes.set_xscale("log")
     axes.set_xticks(mean.index, [str(length) for length in mean.index])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set(xlabel="epochs of training", ylabel="variance of held-out samples rebuilt")
-    axes.legend(frameon=False)
+    axes.legend()
     return figure

@@ -14,18 +14,19 @@ from matplotlib.lines import Line2D
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.hierarchy.array import GROUPS
+from miracle_lib.plots.style import COLOURS, PLAIN, new_figure, styled
 
-# Okabe and Ito's colours, told apart with any kind of colour vision.
-_LINES = [("#000000", "-"), ("#0072B2", "--"), ("#E69F00", "-."), ("#009E73", ":")]
+_MASKS = [(COLOURS[6], "-"), (COLOURS[0], "--"), (COLOURS[1], "-."), (COLOURS[2], ":")]
 _PARTS = {
-    "promoter": "#0072B2",
-    "body": "#E69F00",
-    "both": "#009E73",
-    "unknown": "#999999",
+    "promoter": COLOURS[0],
+    "body": COLOURS[1],
+    "both": COLOURS[2],
+    "unknown": PLAIN,
 }
-_KEPT, _LOST = "#0072B2", "#BBBBBB"
+_KEPT, _LOST = COLOURS[0], "#BBBBBB"
 
 
+@styled
 def coverage(hierarchy: Hierarchy) -> Figure:
     """Draw how many of the given sites reach a pathway, and why the others do not.
 
@@ -49,7 +50,7 @@ def coverage(hierarchy: Hierarchy) -> Figure:
     reasons = listed.loc[listed["layer"] == "site", "reason"]
     reasons = reasons.mask(reasons.str.startswith("masked"), "masked probe").value_counts()
     counts = pd.concat([pd.Series({"reach a pathway": len(hierarchy.sites)}), reasons])
-    figure = Figure(figsize=(7.2, 0.9 + 0.5 * len(counts)), layout="constrained")
+    figure = new_figure(0.9 + 0.5 * len(counts))
     axes = figure.subplots()
     labels = [fill(reason, 34) for reason in counts.index]
     bars = axes.barh(labels, counts, color=[_KEPT] + [_LOST] * len(reasons), height=0.7)
@@ -62,6 +63,7 @@ def coverage(hierarchy: Hierarchy) -> Figure:
     return figure
 
 
+@styled
 def degree_distributions(
     hierarchy: Hierarchy, others: Mapping[str, Hierarchy] | None = None
 ) -> Figure:
@@ -93,25 +95,26 @@ def degree_distributions(
     """
     masks = {"annotation": hierarchy, **(others or {})}
     same = all(mask.level_names == hierarchy.level_names for mask in masks.values())
-    if len(masks) > len(_LINES) or not same:
+    if len(masks) > len(_MASKS) or not same:
         raise MiracleError("at most three other hierarchies with the same levels can be compared")
     degrees = {label: mask.degrees() for label, mask in masks.items()}
     own = degrees["annotation"]
     rows = len(own) // 2
-    figure = Figure(figsize=(7.2, 2.8 * rows), layout="constrained")
+    figure = new_figure(2.8 * rows)
     panels = figure.subplots(rows, 2, squeeze=False).ravel()
     for axes, what in zip(panels, own, strict=True):
-        for label, (colour, style) in zip(masks, _LINES, strict=False):
+        for label, (colour, style) in zip(masks, _MASKS, strict=False):
             _at_least(axes, degrees[label][what], colour, style, label)
         node = what.split(" per ")[1]
         axes.set(xscale="log", yscale="log", xlabel=what)
         axes.set_ylabel(f"share of {node}s\nwith at least as many")
-        axes.set_title(f"median {own[what].median():.0f}, most {own[what].max():,}", fontsize=9)
+        axes.set_title(f"median {own[what].median():.0f}, most {own[what].max():,}")
     if len(masks) > 1:
-        panels[0].legend(frameon=False)
+        panels[0].legend()
     return figure
 
 
+@styled
 def pathway_tree(
     hierarchy: Hierarchy, pathway: str, max_genes: int = 25, max_sites: int = 40
 ) -> Figure:
@@ -149,7 +152,7 @@ def pathway_tree(
     order = sizes.sort_values(ascending=False, kind="stable").index
     shown = order[:max_genes]
     height = 0.24 * len(shown) + 1.4
-    figure = Figure(figsize=(8, height), layout="constrained")
+    figure = new_figure(height)
     axes = figure.subplots()
     middle = (len(shown) - 1) / 2
     for row, gene in enumerate(shown):
@@ -157,16 +160,15 @@ def pathway_tree(
         drawn = sites["part"][:max_sites]
         axes.plot([-14, -8], [middle, row], color="#CCCCCC", lw=0.8, zorder=0)
         axes.plot([0, len(drawn) - 1], [row, row], color="#CCCCCC", lw=0.8, zorder=0)
-        axes.text(-7.7, row, gene, ha="left", va="center", fontsize=8)
+        axes.text(-7.7, row, gene, ha="left", va="center")
         axes.scatter(np.arange(len(drawn)), [row] * len(drawn), s=14, c=drawn.map(_PARTS))
         if len(sites) > len(drawn):
             rest = f"+{len(sites) - len(drawn)}"
-            axes.text(len(drawn), row, rest, ha="left", va="center", fontsize=8)
+            axes.text(len(drawn), row, rest, ha="left", va="center")
     axes.plot([-14], [middle], "s", color="#000000", ms=7)
     left_out = f"; the {len(shown)} with most sites are drawn" if len(order) > len(shown) else ""
     axes.set_title(
         f"{pathway}\n{len(order)} genes, {members['site'].nunique():,} sites{left_out}",
-        fontsize=10,
         loc="left",
     )
     parts = [part for part in _PARTS if part in set(members["part"])]

@@ -13,13 +13,24 @@ from matplotlib.lines import Line2D
 from scipy.cluster.hierarchy import leaves_list, linkage
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.plots.style import (
+    BAND,
+    COLOURS,
+    HYPER,
+    HYPO,
+    INK,
+    LABELS,
+    PLAIN,
+    new_figure,
+    shorten,
+    styled,
+)
 
-# Okabe and Ito's colours, told apart with any kind of colour vision.
-_HYPER, _HYPO, _NAMED, _PLAIN, _BAND = "#D55E00", "#0072B2", "#222222", "#9A9A9A", "#DDDDDD"
-_KIND = {"disease": "#0072B2", "control": "#E69F00", "other tissue": "#9A9A9A"}
+_KIND = {"disease": COLOURS[0], "control": COLOURS[1], "other tissue": PLAIN}
 _DIVERGING = "RdBu_r"
 
 
+@styled
 def pathway_ranking(
     explanation: pd.DataFrame, task: str = "", top: int = 15, q_value: float = 0.05
 ) -> Figure:
@@ -44,30 +55,30 @@ def pathway_ranking(
     Figure
     """
     shown = explanation.sort_values("rank").head(top).iloc[::-1]
-    figure = Figure(figsize=(10.5, 1.6 + 0.3 * len(shown)), layout="constrained")
+    figure = new_figure(1.6 + 0.3 * len(shown))
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     y = np.arange(len(shown))
-    left.axvspan(-1.96, 1.96, color=_BAND, zorder=0)
+    left.axvspan(-1.96, 1.96, color=BAND, zorder=0)
     for place, (_, row) in zip(y, shown.iterrows(), strict=True):
-        colour = _HYPER if row["direction"] == "hyper" else _HYPO
+        colour = HYPER if row["direction"] == "hyper" else HYPO
         named = row["q_value"] <= q_value
         left.plot([0, row["z"]], [place, place], color=colour, lw=1.2)
         face = colour if named else "white"
         left.plot(row["z"], place, "o", color=colour, mfc=face, ms=7)
-    left.set_yticks(y, [fill(_short(name, 80), 48) for name in shown.index], fontsize=7)
+    left.set_yticks(y, [shorten(name, 40) for name in shown.index])
     left.set(xlabel="evidence (SDs of shuffled labels)", ylim=(-0.7, len(shown) - 0.3))
-    left.set_title(f"{task}: top pathways".lstrip(": "), fontsize=10)
+    left.set_title(f"{task}: top pathways".lstrip(": "))
     handles = [
-        Line2D([], [], color=_HYPER, marker="o", ls="", label="more methylation in cases"),
-        Line2D([], [], color=_HYPO, marker="o", ls="", label="less methylation in cases"),
+        Line2D([], [], color=HYPER, marker="o", ls="", label="more methylation in cases"),
+        Line2D([], [], color=HYPO, marker="o", ls="", label="less methylation in cases"),
         Line2D([], [], color="k", marker="o", mfc="w", ls="", label=f"open: q > {q_value:g}"),
-        Line2D([], [], color=_BAND, lw=7, label="95% of shuffled labels"),
+        Line2D([], [], color=BAND, lw=7, label="95% of shuffled labels"),
     ]
-    figure.legend(handles=handles, fontsize=7, loc="outside lower left", ncols=4)
+    figure.legend(handles=handles, loc="outside lower left", ncols=2)
     named = explanation["q_value"] <= q_value
     for chosen, face, colour, label in (
-        (~named, "white", _PLAIN, "not named"),
-        (named, _NAMED, _NAMED, f"named (q ≤ {q_value:g})"),
+        (~named, "white", PLAIN, "not named"),
+        (named, INK, INK, f"named (q ≤ {q_value:g})"),
     ):
         part = explanation[chosen]
         right.scatter(
@@ -75,18 +86,17 @@ def pathway_ranking(
             label=f"{label}: {len(part)}",
         )  # fmt: skip
     rho = explanation["attribution"].corr(explanation["degree"], method="spearman")
-    right.axhline(0, color=_BAND, lw=1, zorder=0)
+    right.axhline(0, color=BAND, lw=1, zorder=0)
     right.set(xscale="log", xlabel="genes in the pathway")
     right.set_ylabel("attribution (logit, cases - controls)")
-    right.set_title(
-        f"all {len(explanation)} pathways\nattribution ~ genes: ρ = {rho:.2f}", fontsize=9
-    )
-    right.legend(fontsize=7)
+    right.set_title(f"all {len(explanation)} pathways\nattribution ~ genes: ρ = {rho:.2f}")
+    right.legend()
     right.set_xticks(*_degree_ticks(explanation["degree"]))
     right.minorticks_off()
     return figure
 
 
+@styled
 def pathway_tree(
     paths: pd.DataFrame, pathway: str, top_genes: int = 8, top_sites: int = 4
 ) -> Figure:
@@ -115,7 +125,7 @@ def pathway_tree(
         for gene in kept.index
     ]
     n_rows = sum(min(len(table), top_sites) for table in sites)
-    figure = Figure(figsize=(8.5, 1.2 + 0.24 * n_rows), layout="constrained")
+    figure = new_figure(1.2 + 0.24 * n_rows)
     axes = figure.subplots()
     largest = max(genes.abs().max(), 1e-12)
     row, centres = 0.0, []
@@ -127,37 +137,37 @@ def pathway_tree(
         for place, (_, site) in zip(rows, shown.iterrows(), strict=True):
             _edge(axes, 1, centre, 2, place, site["contribution"] / largest)
             note = "" if pd.isna(site["difference"]) else f"  {site['difference']:+.2f} SD"
-            axes.text(2.03, place, f"{site['site']}{note}", va="center", fontsize=7)
+            axes.text(2.03, place, f"{site['site']}{note}", va="center")
         more = len(table) - len(shown)
         label = f"{gene} (+{more} sites)" if more else gene
         axes.text(
-            1, centre + 0.3, label, ha="center", va="bottom", fontsize=8,
+            1, centre + 0.3, label, ha="center", va="bottom",
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
         )  # fmt: skip
         row = rows[-1] - 1.4
     root = float(np.mean(centres))
     for centre, value in zip(centres, kept, strict=True):
         _edge(axes, 0, root, 1, centre, value / largest)
-        axes.plot(1, centre, "o", color=_NAMED, ms=5, zorder=3)
-    axes.plot(0, root, "s", color=_NAMED, ms=8, zorder=3)
+        axes.plot(1, centre, "o", color=INK, ms=5, zorder=3)
+    axes.plot(0, root, "s", color=INK, ms=8, zorder=3)
     left = len(genes) - len(kept)
     tail = f"; {left} more genes" if left else ""
-    axes.set_title(f"{_short(pathway, 70)}{tail}", fontsize=10)
+    axes.set_title(f"{shorten(pathway, 70)}{tail}")
     axes.set(xlim=(-0.15, 2.7), ylim=(row + 0.4, 1.2))
     axes.set_xticks([0, 1, 2], ["pathway", "genes", "sites (cases - controls)"])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
     axes.legend(
         handles=[
-            Line2D([], [], color=_HYPER, lw=3, label="raises the logit of cases"),
-            Line2D([], [], color=_HYPO, lw=3, label="lowers it"),
+            Line2D([], [], color=HYPER, lw=3, label="raises the logit of cases"),
+            Line2D([], [], color=HYPO, lw=3, label="lowers it"),
         ],
-        fontsize=7,
         loc="lower left",
     )
     return figure
 
 
+@styled
 def shared_map(
     explanations: Mapping[str, pd.DataFrame], top: int = 25, q_value: float = 0.05
 ) -> Figure:
@@ -188,26 +198,27 @@ def shared_map(
     if signed.shape[1] > 2:
         signed = signed.iloc[:, leaves_list(linkage(signed.T, "average"))]
     named = named.loc[signed.index, signed.columns]
-    size = (5.6 + 0.45 * signed.shape[1], 1.4 + 0.22 * len(signed))
-    figure = Figure(figsize=size, layout="constrained")
+    height = 1.4 + 0.22 * len(signed)
+    figure = new_figure(height, width=5.6 + 0.45 * signed.shape[1])
     axes, bars = figure.subplots(1, 2, width_ratios=(4, 1))
     limit = max(signed.abs().to_numpy().max(), 1e-9)
     image = axes.imshow(signed, cmap=_DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
     rows, columns = np.nonzero(named.to_numpy())
     axes.plot(columns, rows, "o", color="k", ms=4, ls="")
-    axes.set_xticks(range(signed.shape[1]), signed.columns, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(signed)), [_short(n, 44) for n in signed.index], fontsize=7)
-    axes.set_title(f"● named at q ≤ {q_value:g}", fontsize=9)
+    axes.set_xticks(range(signed.shape[1]), signed.columns, rotation=45, ha="right")
+    axes.set_yticks(range(len(signed)), [shorten(n, 44) for n in signed.index])
+    axes.set_title(f"● named at q ≤ {q_value:g}")
     figure.colorbar(
         image, ax=axes, label="evidence × direction\n(red: more methylation)", shrink=0.8
     )
-    bars.barh(range(len(signed)), named.sum(axis=1), color=_NAMED)
+    bars.barh(range(len(signed)), named.sum(axis=1), color=INK)
     bars.set(ylim=(len(signed) - 0.5, -0.5), xlim=(0, signed.shape[1]), xlabel="tasks naming it")
     bars.set_yticks([])
     bars.spines[["top", "right"]].set_visible(False)
     return figure
 
 
+@styled
 def enrichment_dots(tables: Mapping[str, pd.DataFrame], top: int = 10) -> Figure:
     """Draw over-representation: the share of each set's genes hit, size by genes, colour by q.
 
@@ -224,7 +235,7 @@ def enrichment_dots(tables: Mapping[str, pd.DataFrame], top: int = 10) -> Figure
     """
     shown = {name: table.head(top).iloc[::-1] for name, table in tables.items()}
     heights = [len(table) for table in shown.values()]
-    figure = Figure(figsize=(8.5, 0.9 * len(shown) + 0.25 * sum(heights)), layout="constrained")
+    figure = new_figure(0.9 * len(shown) + 0.25 * sum(heights))
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights, sharex=True)[:, 0]
     image = None
     for axes, (name, table) in zip(panels, shown.items(), strict=True):
@@ -236,18 +247,19 @@ def enrichment_dots(tables: Mapping[str, pd.DataFrame], top: int = 10) -> Figure
             edgecolor="k", linewidth=0.4,
         )  # fmt: skip
         labels = [
-            f"{_short(n, 48)} ({g})" for n, g in zip(table.index, table["n_genes"], strict=True)
+            f"{shorten(n, 48)} ({g})" for n, g in zip(table.index, table["n_genes"], strict=True)
         ]
-        axes.set_yticks(range(len(table)), labels, fontsize=7)
+        axes.set_yticks(range(len(table)), labels)
         axes.set_ylim(-0.6, len(table) - 0.4)
         named = int((tables[name]["q_value"] <= 0.05).sum())
-        axes.set_title(f"{name}: {named} of {len(tables[name])} sets at q ≤ 0.05", fontsize=9)
-        axes.grid(axis="x", color=_BAND, lw=0.6)
+        axes.set_title(f"{name}: {named} of {len(tables[name])} sets at q ≤ 0.05")
+        axes.grid(axis="x", color=BAND, lw=0.6)
     panels[-1].set_xlabel("genes of the set that are hit (%); in brackets and by size: its genes")
     figure.colorbar(image, ax=list(panels), label="-log10 q", shrink=0.6)
     return figure
 
 
+@styled
 def audit_plot(audit: pd.DataFrame) -> Figure:
     """Draw where each published marker ranks, panel by panel, and which cannot be ranked.
 
@@ -263,7 +275,7 @@ def audit_plot(audit: pd.DataFrame) -> Figure:
     if audit.empty:
         raise MiracleError("The audit is empty; expected the result of marker_audit.")
     panels = list(dict.fromkeys(audit["panel"]))
-    figure = Figure(figsize=(9, 1.3 + 0.5 * len(panels)), layout="constrained")
+    figure = new_figure(1.3 + 0.5 * len(panels))
     axes = figure.subplots()
     rng = np.random.default_rng(0)
     axes.axvspan(0, 95, color="#F4F4F4", zorder=0)
@@ -277,10 +289,8 @@ def audit_plot(audit: pd.DataFrame) -> Figure:
         axes.scatter(ranked["percentile"][wrong], jitter[wrong], s=28, marker="x", color=colour)
         counts = table["status"].value_counts()
         parts = [f"{counts[s]} {s}" for s in counts.index if s != "ranked"]
-        axes.text(101.5, place, ", ".join(parts), va="center", fontsize=7, color="#555555")
-    axes.set_yticks(
-        range(len(panels)), [f"{p} ({(audit['panel'] == p).sum()})" for p in panels], fontsize=8
-    )
+        axes.text(101.5, place, ", ".join(parts), va="center", color="#555555")
+    axes.set_yticks(range(len(panels)), [f"{p} ({(audit['panel'] == p).sum()})" for p in panels])
     axes.set(ylim=(len(panels) - 0.5, -0.5), xlim=(0, 135))
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel("percentile of the marker in the ranking (100 = top; shaded: below the top 5%)")
@@ -291,11 +301,12 @@ def audit_plot(audit: pd.DataFrame) -> Figure:
         if (audit["kind"] == kind).any()
     ]
     handles.append(Line2D([], [], color="k", marker="x", ls="", label="direction differs"))
-    figure.legend(handles=handles, fontsize=7, loc="outside upper right", ncols=4)
+    figure.legend(handles=handles, loc="outside upper right", ncols=2)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
+@styled
 def activity_plot(
     activity: pd.Series, label: pd.Series, cohort: pd.Series, pathway: str, test: pd.DataFrame
 ) -> Figure:
@@ -320,11 +331,11 @@ def activity_plot(
     """
     rows = test[test["pathway"] == pathway].set_index("cohort")
     cohorts = [name for name in dict.fromkeys(cohort) if name in rows.index]
-    figure = Figure(figsize=(max(4.2, 1.6 + 1.15 * len(cohorts)), 3.9), layout="constrained")
+    figure = new_figure(3.9, width=max(4.2, 1.6 + 1.15 * len(cohorts)))
     axes = figure.subplots()
     rng = np.random.default_rng(0)
     for place, name in enumerate(cohorts):
-        for offset, value, colour in ((-0.2, 0, _PLAIN), (0.2, 1, "#882255")):
+        for offset, value, colour in ((-0.2, 0, LABELS[0][1]), (0.2, 1, LABELS[1][1])):
             members = label.index[(label == value) & (cohort.loc[label.index] == name)]
             points = activity.loc[members]
             x = place + offset + rng.uniform(-0.1, 0.1, len(points))
@@ -334,20 +345,21 @@ def activity_plot(
             )
         row = rows.loc[name]
         text = f"{row['difference']:+.2f} SD\np = {row['p_value']:.2g}"
-        axes.text(place, 1.01, text, transform=axes.get_xaxis_transform(), ha="center", fontsize=7)
-    axes.set_xticks(range(len(cohorts)), [_short(c, 18) for c in cohorts], fontsize=8, rotation=20)
+        axes.text(place, 1.01, text, transform=axes.get_xaxis_transform(), ha="center")
+    axes.set_xticks(range(len(cohorts)), [shorten(c, 18) for c in cohorts], rotation=20)
     axes.set_ylabel("activity (SD; up = more methylation)")
-    axes.axhline(0, color=_BAND, lw=1, zorder=0)
+    axes.axhline(0, color=BAND, lw=1, zorder=0)
     handles = [
-        Line2D([], [], color=_PLAIN, marker="o", ls="", label="control"),
-        Line2D([], [], color="#882255", marker="o", ls="", label="case"),
+        Line2D([], [], color=LABELS[0][1], marker="o", ls="", label="control"),
+        Line2D([], [], color=LABELS[1][1], marker="o", ls="", label="case"),
         Line2D([], [], color="k", label="mean"),
     ]
-    figure.legend(handles=handles, fontsize=7, loc="outside lower center", ncols=3)
-    figure.suptitle(fill(_short(pathway, 90), 24 + 12 * len(cohorts)), fontsize=9)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    figure.suptitle(fill(shorten(pathway, 90), 24 + 12 * len(cohorts)))
     return figure
 
 
+@styled
 def rank_controls(comparison: pd.DataFrame, top: int = 12) -> Figure:
     """Draw the ranks of the top pathways beside their mean ranks in the control trainings.
 
@@ -364,23 +376,23 @@ def rank_controls(comparison: pd.DataFrame, top: int = 12) -> Figure:
     """
     shown = comparison.sort_values("rank").head(top).iloc[::-1]
     styles = {
-        "permuted mask": ("s", "#E69F00"),
-        "shuffled labels": ("^", "#009E73"),
-        "every site predictive": ("D", "#CC79A7"),
+        "permuted mask": ("s", COLOURS[1]),
+        "shuffled labels": ("^", COLOURS[2]),
+        "every site predictive": ("D", COLOURS[4]),
     }
-    figure = Figure(figsize=(8.5, 1.3 + 0.26 * len(shown)), layout="constrained")
+    figure = new_figure(1.3 + 0.26 * len(shown))
     axes = figure.subplots()
     y = np.arange(len(shown))
     spread = shown["rank_sd"].fillna(0) if "rank_sd" in shown else 0
-    axes.errorbar(shown["rank"], y, xerr=spread, fmt="o", color=_NAMED, ms=7, label="real (± SD)")
+    axes.errorbar(shown["rank"], y, xerr=spread, fmt="o", color=INK, ms=7, label="real (± SD)")
     for name, (marker, colour) in styles.items():
         if name in shown:
             axes.plot(shown[name], y, marker, color=colour, mfc="none", label=name)
     axes.axvline((len(comparison) + 1) / 2, color="k", lw=0.7, ls=":", label="chance")
-    axes.set_yticks(y, [_short(name, 46) for name in shown.index], fontsize=8)
+    axes.set_yticks(y, [shorten(name, 46) for name in shown.index])
     axes.set_xlabel(f"rank by attribution, of {len(comparison)} (mean over seeds)")
-    figure.legend(fontsize=7, loc="outside upper right", ncols=5)
-    axes.grid(axis="x", color=_BAND, lw=0.6)
+    figure.legend(loc="outside upper right", ncols=3)
+    axes.grid(axis="x", color=BAND, lw=0.6)
     return figure
 
 
@@ -390,7 +402,7 @@ def _edge(axes: Axes, x0: float, y0: float, x1: float, y1: float, value: float) 
     bend = t * t * (3 - 2 * t)
     axes.plot(
         x0 + (x1 - x0) * t, y0 + (y1 - y0) * bend,
-        color=_HYPER if value > 0 else _HYPO, lw=0.4 + 5 * min(abs(value), 1), alpha=0.75,
+        color=HYPER if value > 0 else HYPO, lw=0.4 + 5 * min(abs(value), 1), alpha=0.75,
         solid_capstyle="butt",
     )  # fmt: skip
 
@@ -399,8 +411,3 @@ def _degree_ticks(degree: pd.Series) -> tuple[list[float], list[str]]:
     """Round tick positions within the range of degrees."""
     ticks = [d for d in (5, 10, 20, 50, 100, 200, 500) if degree.min() <= d <= degree.max()]
     return ticks, [str(tick) for tick in ticks]
-
-
-def _short(name: str, length: int) -> str:
-    """Cut a long name."""
-    return name if len(name) <= length else name[: length - 1] + "…"

@@ -9,10 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.plots.style import COLOURS, LINES, OTHER, new_figure, styled
 
-# Okabe and Ito's colours, told apart with any kind of colour vision; line styles when they run out.
-_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000"]
-_LINES = ["-", "--", ":"]
 _STAGES = {
     "autoencoder": "1 autoencoder",
     "heads": "2 heads, encoder frozen",
@@ -27,6 +25,7 @@ _PARTS = {
 _MAX_POINTS = 20_000  # values drawn in the scatter of a reconstruction
 
 
+@styled
 def loss_curves(history: pd.DataFrame) -> Figure:
     """Draw each part of the loss over the epochs of each stage.
 
@@ -56,8 +55,7 @@ def loss_curves(history: pd.DataFrame) -> Figure:
     """
     stages = _stages_of(history)
     parts = [part for part in _PARTS if part in history and history[part].notna().any()]
-    size = (1.2 + 3.2 * len(stages), 0.6 + 2.3 * len(parts))
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(0.6 + 2.0 * len(parts), width=1.2 + 3.2 * len(stages))
     grid = figure.subplots(len(parts), len(stages), squeeze=False, sharex="col")
     n_tasks = sum(column.startswith("weight[") for column in history) or 1
     for row, part in zip(grid, parts, strict=True):
@@ -65,9 +63,9 @@ def loss_curves(history: pd.DataFrame) -> Figure:
             some = history[history["stage"] == stage]
             # The training loss is summed over the tasks, the validation loss is their mean.
             scale = n_tasks if part == "task" else 1
-            drawn = _curve(axes, some, part, _COLOURS[0], "-", "training", scale)
+            drawn = _curve(axes, some, part, COLOURS[0], "-", "training", scale)
             drawn += _curve(
-                axes, some, f"validation_{part}", _COLOURS[3], "--", "inner validation", 1
+                axes, some, f"validation_{part}", COLOURS[3], "--", "inner validation", 1
             )
             if not drawn:
                 axes.text(0.5, 0.5, "not trained here", ha="center", transform=axes.transAxes)
@@ -80,7 +78,7 @@ def loss_curves(history: pd.DataFrame) -> Figure:
         axes.set_xlabel("epoch")
     handles = [line for axes in figure.axes for line in axes.get_lines()]
     named = {line.get_label(): line for line in handles if line.get_label()[0] != "_"}
-    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2)
     return figure
 
 
@@ -99,6 +97,7 @@ def _curve(
     return len(members)
 
 
+@styled
 def task_weights(history: pd.DataFrame) -> Figure:
     """Draw the weight of each task over the epochs in which heads were trained.
 
@@ -130,9 +129,9 @@ def task_weights(history: pd.DataFrame) -> Figure:
         raise MiracleError("the history has no column 'weight[TASK]'; no heads were trained")
     history = history[history[columns[0]].notna()]
     stages = _stages_of(history)
-    figure = Figure(figsize=(1.6 + 3.2 * len(stages), 3.4), layout="constrained")
+    figure = new_figure(3.2, width=1.6 + 3.2 * len(stages))
     grid = figure.subplots(1, len(stages), squeeze=False, sharey=True)[0]
-    styles = [(colour, line) for line in _LINES for colour in _COLOURS]
+    styles = [(colour, line) for line in LINES for colour in COLOURS]
     for axes, stage in zip(grid, stages, strict=True):
         mean = history[history["stage"] == stage].groupby("epoch")[columns].mean()
         for column, (colour, line) in zip(
@@ -140,14 +139,15 @@ def task_weights(history: pd.DataFrame) -> Figure:
         ):
             name = column.removeprefix("weight[").removesuffix("]")
             axes.plot(mean.index, mean[column], line, color=colour, label=name, marker=".")
-        axes.axhline(1, color="#7F7F7F", lw=0.8, zorder=0)
+        axes.axhline(1, color=OTHER, lw=0.8, zorder=0)
         axes.set(title=_STAGES.get(stage, stage), xlabel="epoch")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     grid[0].set_ylabel("weight of the task (mean 1)")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 
+@styled
 def reconstruction(X: pd.DataFrame, reconstructed: pd.DataFrame, mean: pd.DataFrame) -> Figure:
     """Compare the autoencoder with the mean of each site.
 
@@ -183,16 +183,16 @@ def reconstruction(X: pd.DataFrame, reconstructed: pd.DataFrame, mean: pd.DataFr
     explained = 1 - np.square(left).sum(0) / np.maximum(np.square(around).sum(0), 1e-12)
     total = 1 - np.square(left).sum() / np.square(around).sum()
 
-    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    figure = new_figure(3.6)
     scatter, histogram = figure.subplots(1, 2)
     x, y = measured[known], found[known]
     some = np.random.default_rng(0).permutation(len(x))[:_MAX_POINTS]
     scatter.scatter(
-        x[some], y[some], s=2, alpha=0.2, color=_COLOURS[0], linewidths=0, rasterized=True
+        x[some], y[some], s=2, alpha=0.2, color=COLOURS[0], linewidths=0, rasterized=True
     )
     limit = np.quantile(np.abs(x), 0.999)
-    scatter.plot([-limit, limit], [-limit, limit], color=_COLOURS[3], label="perfect")
-    scatter.axhline(0, color="#7F7F7F", ls="--", label="mean of the site")
+    scatter.plot([-limit, limit], [-limit, limit], color=COLOURS[3], label="perfect")
+    scatter.axhline(0, color=OTHER, ls="--", label="mean of the site")
     scatter.set(
         xlim=(-limit, limit),
         ylim=(-limit, limit),
@@ -200,17 +200,17 @@ def reconstruction(X: pd.DataFrame, reconstructed: pd.DataFrame, mean: pd.DataFr
         ylabel="reconstructed minus the site's mean",
         title="samples not trained on",
     )
-    scatter.legend(frameon=False, loc="upper left", fontsize="small")
+    scatter.legend(loc="upper left")
     low = min(max(explained.min(), -0.5), 0.0) - 0.05
-    histogram.hist(explained.clip(low, 1), bins=np.linspace(low, 1, 41), color=_COLOURS[0])
-    histogram.axvline(0, color="#7F7F7F", ls="--", label="mean of the site")
-    histogram.axvline(total, color=_COLOURS[3], label="all sites together")
+    histogram.hist(explained.clip(low, 1), bins=np.linspace(low, 1, 41), color=COLOURS[0])
+    histogram.axvline(0, color=OTHER, ls="--", label="mean of the site")
+    histogram.axvline(total, color=COLOURS[3], label="all sites together")
     histogram.set(
         xlabel="share of the variance explained beyond the mean",
         ylabel="number of sites",
         title=f"all sites together: {total:.2f}",
     )
-    histogram.legend(frameon=False, fontsize="small")
+    histogram.legend()
     return figure
 
 
