@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,14 @@ def test_the_book_builds_without_a_warning_and_has_every_page(copy):
         for chapter in part["chapters"]:
             page = (html / f"{chapter['file']}.html").read_text()
             assert "Every number here: simulated data" in page
+    for path in html.rglob("*.html"):
+        page = path.read_text()
+        loaded = re.findall(
+            r'<(?:script|img|iframe)[^>]* src="(http[^"]*)|<link[^>]* href="(http[^"]*)', page
+        )
+        assert not loaded, f"{path.name} needs the network"
+        assert r"\(" not in re.sub(r"<(script|pre|code).*?</\1>", "", page, flags=re.DOTALL)
+    assert "<math" in (html / "method.html").read_text()
     reference = "".join(page.read_text() for page in (html / "reference").glob("*.html"))
     for name in set(miracle_lib.__all__) - {"__version__"}:
         place = getattr(miracle_lib, name)

@@ -216,14 +216,14 @@ def ages_and_sexes(obs: pd.DataFrame) -> Figure:
         controls=lambda v: (v == 0).sum(), cases=lambda v: (v == 1).sum()
     )
     counts = counts.loc[pd.unique(labelled["cohort"])]
-    figure = new_figure(3.9, width=1.5 + 1.05 * len(counts) * len(known))
-    axes = figure.subplots(1, len(known), squeeze=False)[0]
+    figure = new_figure(0.8 + 2.4 * len(known), width=1.5 + 1.05 * len(counts))
+    axes = figure.subplots(len(known), 1, squeeze=False)[:, 0]
     ticks = [f"{n}\n{c.controls:.0f} / {c.cases:.0f}" for n, c in counts.iterrows()]
     for axis, what in zip(axes, known, strict=True):
         draw = _age_boxes if what == "age" else _sex_bars
         draw(axis, labelled, counts.index)
         axis.set_xticks(range(len(counts)), [_wrap(tick) for tick in ticks])
-        axis.set_xlabel("cohort (controls / cases)")
+    axes[-1].set_xlabel("cohort (controls / cases)")
     handles = [Patch(color=colour, label=name) for name, colour in LABELS.values()]
     figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure
