@@ -12,6 +12,7 @@ _PUBLIC = {
     "MaskedVAE": "miracle_lib.model",
     "MiracleClassifier": "miracle_lib.estimator",
     "MiracleError": "miracle_lib.errors",
+    "Samples": "miracle_lib.samples",
     "cross_validate": "miracle_lib.evaluation",
     "explain": "miracle_lib.interpretation",
     "load_cohort": "miracle_lib.cohorts",
