@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -33,7 +32,6 @@ from miracle_lib.training import (
     Trainer,
     TrainingData,
     make_settings,
-    train_together,
 )
 from miracle_lib.training.inputs import (
     CovariateCoder,
@@ -717,52 +715,6 @@ class TaskLogit(nn.Module):
         """Return logits, shape (batch,)."""
         known = self.covariates.expand(len(z), -1)
         return torch.stack([member(z, known)[:, self.task] for member in self.members]).mean(0)
-
-
-def fit_together(
-    models: Sequence[MiracleClassifier], fits: Iterable[Mapping[str, Any]]
-) -> list[MiracleClassifier]:
-    """Fit several models at once; small networks are stacked, which takes less time.
-
-    Every model is what its own `MiracleClassifier.fit` makes of it, to rounding. Networks are
-    stacked where they have the same options, and data of about the same number of samples; all
-    else is trained alone, as is a model with large layers.
-
-    Parameters
-    ----------
-    models : sequence of MiracleClassifier
-        Fitted in place.
-    fits : iterable of dict
-        Arguments of each model's `fit`, by name.
-
-    Returns
-    -------
-    list of MiracleClassifier
-        The models.
-
-    Raises
-    ------
-    MiracleError
-        As `MiracleClassifier.fit`; no model is fitted then.
-
-    Examples
-    --------
-    >>> from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
-    >>> data = simulate_cohorts({"MS": 40, "RA": 40}, n_sites=200, random_state=0)
-    >>> X, Y, obs = merge_cohorts(list(data.cohorts.values()))
-    >>> hierarchy = Hierarchy.from_tables(data.site_gene, data.gene_sets)
-    >>> models = [
-    ...     MiracleClassifier(hierarchy, epochs=(2, 5, 0), random_state=seed) for seed in (0, 1)
-    ... ]
-    >>> [model.tasks_ for model in fit_together(models, [{"X": X, "Y": Y}] * 2)]
-    [['MS', 'RA'], ['MS', 'RA']]
-    """
-    trainers = [model._prepare(**fit) for model, fit in zip(models, fits, strict=True)]
-    trained = train_together(trainers)
-    return [
-        model._keep(found, trainer.data)
-        for model, found, trainer in zip(models, trained, trainers, strict=True)
-    ]
 
 
 def predict_table(

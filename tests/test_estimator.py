@@ -16,7 +16,6 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import (
     MiracleClassifier,
     describe_model,
-    fit_together,
     predict_table,
 )
 from miracle_lib.hierarchy import Hierarchy
@@ -491,27 +490,3 @@ def test_real_cohort_is_predicted_as_well_as_by_logistic_regression(mirror):
     mine, reference = np.mean(aucs, axis=0)
     assert mine > reference - 0.03  # one split of 100 samples; the benchmark repeats it
     assert torch.isfinite(torch.from_numpy(ours)).all()
-
-
-def test_models_fitted_together_are_those_fitted_alone(data, halves):
-    X, Y, obs, hierarchy = data
-    fits = [
-        {
-            "X": X.iloc[rows],
-            "Y": Y.iloc[rows],
-            "covariates": obs[["age", "sex"]].iloc[rows],
-            "groups": obs["subject"].iloc[rows],
-        }
-        for rows in halves
-    ]
-    fits[1]["X"] = fits[1]["X"].iloc[:, 20:]
-    options = [{"random_state": 3}, {"weighting": "uniform", "head_units": 2}]
-    models = [MiracleClassifier(hierarchy, **QUICK | option) for option in options]
-    alone = [clone(model).fit(**fit) for model, fit in zip(models, fits, strict=True)]
-    together = fit_together(models, fits)
-    for ours, theirs, fit in zip(together, alone, fits, strict=True):
-        pd.testing.assert_frame_equal(
-            ours.predict_proba(fit["X"]), theirs.predict_proba(fit["X"]), atol=1e-4, rtol=0
-        )
-        pd.testing.assert_frame_equal(ours.block_share_, theirs.block_share_, atol=1e-3, rtol=0)
-        assert ours.history_["stage"].tolist() == theirs.history_["stage"].tolist()

@@ -2,7 +2,6 @@
 
 import inspect
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -25,17 +24,13 @@ from miracle_lib.evaluation.splits import Fold, make_folds
 from miracle_lib.evaluation.validation import (
     evaluate_fold,
     fit_fold,
-    fit_folds,
-    last_step,
     predict_fold,
-    predictions_of,
     scores_of,
     select_before_split,
 )
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import SiteSelector
 
-MOST_SITES = 4_000  # up to which networks are fitted faster together
 ABLATIONS = Path(__file__).resolve().parents[2] / "data_manifest" / "ablations.yaml"
 
 
@@ -190,17 +185,10 @@ class SingleTask(ClassifierMixin, BaseEstimator):
     ) -> "SingleTask":
         """Fit one model per task; arguments as in :meth:`MiracleClassifier.fit`."""
         known = {"cohort": cohort, "covariates": covariates, "groups": groups}
-        tables = [(X, Y[[task]]) for task in Y.columns]
-        rows = [np.flatnonzero(Y[task].notna()) for task in Y.columns]
-        network = isinstance(last_step(self.estimator)[0], MiracleClassifier)
-        if network and X.shape[1] <= MOST_SITES:
-            models = fit_folds([self.estimator] * len(tables), tables, rows, **known)
-        else:
-            models = [
-                fit_fold(self.estimator, *table, some, **known)
-                for table, some in zip(tables, rows, strict=True)
-            ]
-        self.models_ = dict(zip(Y.columns, models, strict=True))
+        self.models_ = {
+            task: fit_fold(self.estimator, X, Y[[task]], np.flatnonzero(Y[task].notna()), **known)
+            for task in Y.columns
+        }
         return self
 
     def predict_proba(
@@ -276,64 +264,15 @@ def run_cell(
         predictions (as of :func:`cross_validate`), fit (seconds, epochs, epochs_to_best) and
         pathways (task, pathway, score: how far cases and controls differ in its activity).
     """
-    estimator, X, split = _planned(
-        variant, repeat, fold, n_splits, random_state, X, Y, hierarchy, groups
-    )
-    start = time.perf_counter()
-    predictions, model = evaluate_fold(estimator, X, Y, split, groups, cohort, covariates)
-    return _tables(model, predictions, time.perf_counter() - start, X, Y, split)
-
-
-def run_cells(
-    settings: Sequence[dict[str, Any]],
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
-    hierarchy: Hierarchy,
-    groups: Any = None,
-    cohort: Any = None,
-    covariates: pd.DataFrame | None = None,
-) -> list[Tables]:
-    """Score several variants that are networks, each as `run_cell` does; they are fitted together.
-
-    The seconds of each are their share of the whole.
-    """
-    plans = [_planned(**each, X=X, Y=Y, hierarchy=hierarchy, groups=groups) for each in settings]
-    known = {"cohort": cohort, "covariates": covariates, "groups": groups}
-    start = time.perf_counter()
-    estimators, tables, splits = zip(*plans, strict=True)
-    models = fit_folds(
-        estimators, [(x, Y) for x in tables], [split.train for split in splits], **known
-    )
-    predictions = [
-        predictions_of(model, x, Y, split, groups, covariates)
-        for model, x, split in zip(models, tables, splits, strict=True)
-    ]
-    seconds = (time.perf_counter() - start) / len(settings)
-    return [
-        _tables(model, found, seconds, x, Y, split)
-        for model, found, x, split in zip(models, predictions, tables, splits, strict=True)
-    ]
-
-
-def _planned(
-    variant: dict[str, Any],
-    repeat: int,
-    fold: int,
-    n_splits: int,
-    random_state: int,
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
-    hierarchy: Hierarchy,
-    groups: Any,
-) -> tuple[BaseEstimator, pd.DataFrame, Fold]:
-    """Estimator of a cell, the sites that it is given, and its samples."""
     seed = random_state + repeat
     settings = Variant(**variant)
     estimator = build(settings, hierarchy, seed)
     if settings.protocol == "leaky":
         estimator, X = select_before_split(estimator, X, Y)
     split = list(make_folds(Y, groups, n_splits, random_state=seed))[fold]._replace(repeat=repeat)
-    return estimator, X, split
+    start = time.perf_counter()
+    predictions, model = evaluate_fold(estimator, X, Y, split, groups, cohort, covariates)
+    return _tables(model, predictions, time.perf_counter() - start, X, Y, split)
 
 
 def _tables(
@@ -521,8 +460,7 @@ def run_ablations(
             for repeat, fold in splits:
                 settings = {"variant": variant, "repeat": repeat, "fold": fold}
                 settings |= {"n_splits": size.n_splits, "random_state": random_state}
-                together = run_cells if _small(level, X) else None
-                cells.append(Cell(run_cell, settings, data, together))
+                cells.append(Cell(run_cell, settings, data))
                 owners.append((name, label))
     results = run_grid(cells, store, n_jobs, scheduler)
     parts: dict[tuple[str, str], list[pd.DataFrame]] = {}
@@ -542,12 +480,6 @@ def run_ablations(
         pd.concat(fits, ignore_index=True),
         pd.concat(pathways, ignore_index=True) if pathways else pd.DataFrame(),
     )
-
-
-def _small(level: Variant, X: pd.DataFrame) -> bool:
-    """Whether a level is one network that is fitted in less time together with others."""
-    network = level.baseline is None and level.tasks == "multi"
-    return network and level.mask != "fully_connected" and X.shape[1] <= MOST_SITES
 
 
 def _described(level: Variant, size: Scale, selector: SiteSelector | None) -> dict[str, Any]:

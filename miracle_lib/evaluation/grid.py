@@ -4,10 +4,9 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.files import atomic_path
 
 Tables = dict[str, pd.DataFrame]
-AT_ONCE = 10  # cells of a job that are run together
 
 
 class Data(dict[str, Any]):
@@ -80,15 +78,11 @@ class Cell:
         Whatever JSON holds.
     data : Data, optional
         Inputs shared with other cells.
-    together : callable, optional
-        ``together([settings, ...], **data)`` gives the tables of several cells in less time than
-        ``function`` takes one by one. Neighbours that have the same are run as one job.
     """
 
     function: Callable[..., Tables]
     settings: dict[str, Any]
     data: Data | None = None
-    together: Callable[..., list[Tables]] | None = None
 
     @property
     def key(self) -> str:
@@ -111,8 +105,7 @@ def run_grid(
     """Run the cells that are not stored yet and return the results of all.
 
     A finished cell is written at once to its own file, named by the hash of its content, so an
-    interrupted run continues where it was and a repeated one does no work. Cells that are run
-    together are stored one by one, under the same names.
+    interrupted run continues where it was and a repeated one does no work.
 
     Parameters
     ----------
@@ -157,11 +150,11 @@ def run_grid(
     with _backend(scheduler, shared), progress:
         jobs = (
             # Without its data a cell is small: these are sent once.
-            delayed(_run)({key: replace(todo[key], data=None) for key in keys}, todo[keys[0]].data)
-            for keys in _jobs(todo)
+            delayed(_run)(key, replace(cell, data=None), cell.data)
+            for key, cell in todo.items()
         )
         done = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(jobs)
-        for key, result in chain.from_iterable(done):
+        for key, result in done:
             progress.update()
             if isinstance(result, Exception):
                 failed[key] = result
@@ -176,30 +169,12 @@ def run_grid(
     return [_read(_file(store, key)) for key in keys]
 
 
-def _jobs(todo: dict[str, Cell]) -> list[list[str]]:
-    """Keys of the cells of each job, the same on any number of workers: sums round alike."""
-    jobs = []
-    for (together, _), some in groupby(todo, lambda key: (todo[key].together, id(todo[key].data))):
-        keys, size = list(some), 1 if together is None else AT_ONCE
-        jobs += [keys[start : start + size] for start in range(0, len(keys), size)]
-    return jobs
-
-
-def _run(job: dict[str, Cell], data: Data | None) -> list[tuple[str, Tables | Exception]]:
-    """Run the cells of a job where the scheduler put it; a failure must not stop the others."""
-    cells, data = list(job.values()), data or {}
-    if len(cells) > 1:
-        # A failure cannot be told whose it is: then each cell is run by itself.
-        with suppress(Exception):
-            tables = cells[0].together([cell.settings for cell in cells], **data)
-            return list(zip(job, tables, strict=True))
-    results: list[tuple[str, Tables | Exception]] = []
-    for key, cell in job.items():
-        try:
-            results.append((key, cell.function(**cell.settings, **data)))
-        except Exception as error:
-            results.append((key, error))
-    return results
+def _run(key: str, cell: Cell, data: Data | None) -> tuple[str, Tables | Exception]:
+    """Run a cell where the scheduler put it; a failure must not stop the others."""
+    try:
+        return key, cell.function(**cell.settings, **(data or {}))
+    except Exception as error:
+        return key, error
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Cross-validation of multi-task estimators with every learned step inside the fold."""
 
 import inspect
-from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,6 @@ from sklearn.pipeline import Pipeline
 from tqdm import tqdm
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.estimator import fit_together
 from miracle_lib.evaluation.metrics import METRICS, score_task
 from miracle_lib.evaluation.splits import Fold, check_labels, make_folds
 
@@ -36,38 +34,6 @@ def fit_fold(
     last, prefix = last_step(model)
     extra = {prefix + name: value for name, value in _accepted(last, train, rows).items()}
     return model.fit(X.iloc[train], Y.iloc[train], **extra)
-
-
-def fit_folds(
-    estimators: Sequence[BaseEstimator],
-    tables: Sequence[tuple[pd.DataFrame, pd.DataFrame]],
-    train: Sequence[np.ndarray],
-    **rows: Any,
-) -> list[BaseEstimator]:
-    """Fit clones as `fit_fold` does, the networks together.
-
-    Parameters
-    ----------
-    estimators : sequence of MiracleClassifier, or Pipeline that ends with one
-    tables : sequence of (X, Y)
-        Of each estimator; all of the same samples.
-    train : sequence of ndarray of int
-        Training rows of each.
-    **rows
-        As in `fit_fold`.
-    """
-    models = [clone(estimator) for estimator in estimators]
-
-    def fits() -> Iterator[dict[str, Any]]:
-        for model, (X, Y), some in zip(models, tables, train, strict=True):
-            X, Y = X.iloc[some], Y.iloc[some]
-            last, _ = last_step(model)
-            if last is not model:
-                X = model[:-1].fit_transform(X, Y)
-            yield {"X": X, "Y": Y} | _accepted(last, some, rows)
-
-    fit_together([last_step(model)[0] for model in models], fits())
-    return models
 
 
 def _accepted(estimator: BaseEstimator, train: np.ndarray, rows: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from miracle_lib.training.data import TrainingData, inner_folds
 from miracle_lib.training.member import Member
 from miracle_lib.training.prior import Prior
 from miracle_lib.training.settings import PRESETS, Settings, StageSettings, make_settings
-from miracle_lib.training.together import train_together
 from miracle_lib.training.trainer import Trained, Trainer
 
 __all__ = [
@@ -20,5 +19,4 @@ __all__ = [
     "TrainingData",
     "inner_folds",
     "make_settings",
-    "train_together",
 ]

@@ -1,7 +1,6 @@
 """Training of the ensemble: three stages per member, resumable after any epoch."""
 
 import copy
-from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -29,7 +28,6 @@ from miracle_lib.training.stages import (
 
 CALIBRATION_SAMPLES = 128
 MARGIN = 2.0  # standard errors by which fine-tuning must lower the held-out loss to be kept
-Epochs = Generator[tuple[Stage, int], Row, Any]  # epochs to be run; takes the row of each
 
 
 @dataclass
@@ -86,19 +84,6 @@ class Trainer:
 
     def fit(self) -> Trained:
         """Train every member."""
-        epochs, row = self.epochs(), None
-        while True:
-            try:
-                stage, epoch = epochs.send(row)
-            except StopIteration as end:
-                return end.value
-            row = stage.run(epoch)
-
-    def epochs(self) -> Epochs:
-        """Yield every epoch as (stage, epoch), take its row, and return what was `Trained`.
-
-        Whoever drives it decides how the epoch is run: alone, or together with other trainers'.
-        """
         self._folds = inner_folds(
             self.data.labels, self.data.groups, self.settings.n_folds, self.seed
         )
@@ -117,7 +102,7 @@ class Trainer:
                 if index < len(done):
                     member.load_state_dict(done[index]["weights"])
                 else:
-                    kept = yield from self._train(member, index, done)
+                    kept = self._train(member, index, done)
                     done.append({"kept": kept, "weights": copy.deepcopy(member.state_dict())})
                 member.eval()
                 members.append(member)
@@ -155,11 +140,8 @@ class Trainer:
         )
         return member.to(x.device)
 
-    def _train(self, member: Member, index: int, done: list[dict[str, Any]]) -> Epochs:
-        """Yield the epochs of one member, from where the checkpoint left it.
-
-        Returns whether fine-tuning was kept.
-        """
+    def _train(self, member: Member, index: int, done: list[dict[str, Any]]) -> bool:
+        """Train one member from where the checkpoint left it; tell if fine-tuning was kept."""
         state, self._state = self._state, {}
         self._fold = index % (int(self._folds.max()) + 1)
         if state:
@@ -191,7 +173,7 @@ class Trainer:
             shared = {"stage_number": number, "entry": entry, "done": done}
             if name == "finetune":
                 shared["heads"] = heads.state_dict()
-            yield from self._run(stage, index, first, shared)
+            self._run(stage, index, first, shared)
             if name == "finetune":
                 kept = not convex or self._encoder_gained(member, index, heads)
                 if not kept:
@@ -210,12 +192,12 @@ class Trainer:
         fall = before.held_out_losses(self._fold) - after.held_out_losses(self._fold)
         return bool(fall.mean() > MARGIN * fall.std() / len(fall) ** 0.5)
 
-    def _run(self, stage: Stage, index: int, first: int, shared: dict[str, Any]) -> Epochs:
-        """Yield the epochs of a stage and keep their rows."""
+    def _run(self, stage: Stage, index: int, first: int, shared: dict[str, Any]) -> None:
+        """Run the epochs of a stage and keep their rows."""
         for epoch in range(first, stage.settings.epochs):
             if stage.exhausted:
                 break
-            row = yield stage, epoch
+            row = stage.run(epoch)
             self._history.append({"member": index, "stage": stage.name, "epoch": epoch + 1} | row)
             self._bar.update()
             self._bar.set_postfix({k: f"{row[k]:.3g}" for k in _shown(row)}, refresh=False)

@@ -34,13 +34,3 @@ def grow(x, log):
 
 def die(x, log):
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def count_together(settings, values=None):
-    """Leave one line for the job, and what each cell alone would."""
-    for each in settings:
-        if each["x"] == 13:
-            raise RuntimeError("one of these")
-    with open(settings[0]["log"], "a") as file:
-        file.write(f"{-len(settings)} together\n")
-    return [count(**each, values=values) for each in settings]

@@ -18,7 +18,7 @@ from miracle_lib.evaluation import (
     run_ablations,
     site_curve,
 )
-from miracle_lib.evaluation.ablations import Variant, build, run_cell, run_cells
+from miracle_lib.evaluation.ablations import Variant, build
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.model.weighting import POLICIES
 from miracle_lib.preprocessing import SiteSelector
@@ -100,27 +100,6 @@ def test_scores_are_those_of_cross_validate(ablations, data):
     expected = cross_validate(PerTaskBaseline("logistic_l2"), n_splits=2, **rest)
     found = ablations.levels("baselines")["logistic_l2"]
     pd.testing.assert_frame_equal(found, expected)
-
-
-def test_networks_run_together_score_as_each_alone(data):
-    shared = {name: data[name] for name in ("X", "Y", "hierarchy", "groups", "cohort")}
-    variants = [
-        {"model": QUICK},
-        {"mask": "permuted", "model": QUICK | {"weighting": "uniform"}},
-        {"n_sites": 150, "model": QUICK},
-        {"n_sites": 150, "protocol": "leaky", "model": QUICK},
-    ]
-    settings = [
-        {"variant": variant, "repeat": 1, "fold": fold, "n_splits": 2, "random_state": 0}
-        for variant in variants
-        for fold in range(2)
-    ]
-    for each, tables in zip(settings, run_cells(settings, **shared), strict=True):
-        alone = run_cell(**each, **shared)
-        for name in ("predictions", "pathways"):
-            pd.testing.assert_frame_equal(tables[name], alone[name], rtol=1e-3, atol=1e-4)
-        ours, theirs = (table["fit"].drop(columns="seconds") for table in (tables, alone))
-        pd.testing.assert_frame_equal(ours, theirs)
 
 
 def test_effects_are_paired_differences_by_fold(ablations):

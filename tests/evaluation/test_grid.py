@@ -52,35 +52,6 @@ def test_results_in_order_and_nothing_runs_twice(tmp_path, log, n_jobs, cells_mo
     assert executed(log) == [1, 2, 3]
 
 
-def neighbours(module, log, numbers, data=None):
-    return [Cell(module.count, {"x": x, "log": log}, data, module.count_together) for x in numbers]
-
-
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_neighbours_are_run_together_and_stored_one_by_one(tmp_path, log, cells_module, n_jobs):
-    data = Data(values=pd.DataFrame({"a": [0.5]}))
-    cells = neighbours(cells_module, log, range(20, 43), data)
-    other = Cell(cells_module.count, {"x": 99, "log": log}, data)
-    cells = [*cells[:2], other, *cells[2:]]
-    run_grid(cells[:2], tmp_path)
-    tables = run_grid(cells, tmp_path, n_jobs)
-    assert [table["result"]["x"].item() for table in tables] == [20, 21, 99, *range(22, 43)]
-    assert sorted(-n for n in executed(log) if n < 0) == [2, 10, 10]
-    assert sorted(n for n in executed(log) if n >= 0) == [*range(20, 43), 99]
-    alone = [Cell(cell.function, cell.settings, cell.data) for cell in cells]
-    assert [cell.key for cell in alone] == [cell.key for cell in cells]
-    assert len(list(tmp_path.glob("*.json"))) == 24
-
-
-def test_a_failure_among_neighbours_is_that_of_its_own_cell(tmp_path, log, cells_module):
-    cells = neighbours(cells_module, log, (12, 13, 14))
-    cells[1] = Cell(cells_module.fail, {"x": 3, "log": log}, None, cells_module.count_together)
-    cells[2] = Cell(cells_module.count, {"x": 13, "log": log}, None, cells_module.count_together)
-    with pytest.raises(MiracleError, match="1 of 3 cells failed, the others are stored.*three"):
-        run_grid(cells, tmp_path)
-    assert executed(log) == [12, 13]
-
-
 def test_finished_cells_survive_a_failure(tmp_path, log, cells_module):
     cells = [Cell(cells_module.fail, {"x": x, "log": log}) for x in (1, 2, 3, 4)]
     with pytest.raises(MiracleError, match="1 of 4 cells failed, the others are stored.*three"):
