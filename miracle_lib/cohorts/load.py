@@ -11,7 +11,7 @@ import pandas as pd
 import miracle_lib
 from miracle_lib.cohorts.fetch import fetch_file
 from miracle_lib.cohorts.manifest import CohortManifest, DataFile, load_manifest
-from miracle_lib.cohorts.phenotypes import count, read_phenotypes
+from miracle_lib.cohorts.phenotypes import check_numbers, count, read_phenotypes
 from miracle_lib.cohorts.series_matrix import read_series_matrix
 from miracle_lib.cohorts.site_table import (
     SiteTable,
@@ -80,6 +80,8 @@ def load_cohort(
     obs = read_phenotypes(samples, manifest, allow_subset)
     obs["platform"] = _platforms(samples.loc[obs.index], manifest)
     table = _read_values(manifest, paths, samples, obs.index)
+    obs = obs.loc[table.samples]
+    check_numbers(obs, manifest, allow_subset)
     adata = anndata.AnnData(table.values, obs=obs, var=pd.DataFrame(index=table.sites))
     adata.uns["provenance"] = _provenance(manifest, paths, obs)
     return adata
@@ -166,46 +168,56 @@ def _describe_samples(manifest: CohortManifest, paths: dict[DataFile, Path]) -> 
 def _read_values(
     manifest: CohortManifest, paths: dict[DataFile, Path], samples: pd.DataFrame, wanted: pd.Index
 ) -> SiteTable:
-    """Read, check and join the values of the samples that are used."""
-    tables = []
+    """Read, check and join the values of the samples that are used.
+
+    A sample is read from the first file that has values for it.
+    """
+    tables, empty, lacking = [], [], wanted
     for file, path in paths.items():
-        if file.layout == "samples" or not file.values:
+        if file.layout == "samples" or not len(lacking):
             continue
-        table = _read_file(file, path, samples, wanted, manifest.detection_p)
-        source = path.name
-        if not len(table.samples):  # a platform none of whose samples is used
+        table = _read_file(file, path, samples.loc[lacking], manifest.detection_p)
+        if not len(table.samples) or not len(table.sites):
+            _log.info("%s: no values for the samples that are used", path.name)
+            empty.append(path.name)
             continue
-        if not len(table.sites):
-            raise MiracleError(
-                f"{source}: the table is empty; the series keeps its values in a supplementary "
-                "file, which the manifest has to name."
-            )
-        check_names(table, source)
-        to_beta(table, manifest.scale, source)
-        table = drop_empty(average_replicates(table), manifest.drop_empty, source)
-        tables.append(table)
+        check_names(table, path.name)
+        to_beta(table, file.scale or manifest.scale, path.name)
+        tables.append(drop_empty(average_replicates(table), path.name))
+        lacking = lacking.difference(table.samples, sort=False)
     if not tables:
-        raise MiracleError(f"{manifest.path.name}: no file with values.")
-    table = stack(tables, manifest.name)
-    absent = wanted.difference(table.samples)
-    if len(absent):
         raise MiracleError(
-            f"{manifest.name}: no values for sample {absent[0]!r} ({len(absent)} such samples)."
+            f"{manifest.path.name}: no values in {', '.join(empty) or 'any file'}; a series that "
+            "keeps them in a supplementary file needs it named here."
         )
-    if not table.samples.equals(wanted):
-        table.values = table.values[table.samples.get_indexer(wanted)]
+    if len(lacking) > manifest.absent:
+        raise MiracleError(
+            f"{manifest.name}: no values for sample {lacking[0]!r} ({len(lacking)} such samples, "
+            f"expected at most {manifest.absent})."
+        )
+    if len(lacking):
+        _log.warning(
+            "%s: %d samples without values left out: %s",
+            manifest.name,
+            len(lacking),
+            ", ".join(lacking),
+        )
+    table = stack(tables, manifest.name)
+    present = wanted.drop(lacking)
+    if not table.samples.equals(present):
+        table.values = table.values[table.samples.get_indexer(present)]
+        table.samples = present
     return table
 
 
-def _read_file(
-    file: DataFile, path: Path, samples: pd.DataFrame, wanted: pd.Index, detection_p: float
-) -> SiteTable:
+def _read_file(file: DataFile, path: Path, samples: pd.DataFrame, detection_p: float) -> SiteTable:
     """Read one file of values, only the samples that are used."""
+    wanted = samples.index
     if file.layout == "series_matrix":
         there = read_series_matrix(path, samples=[]).samples.index
         return read_series_matrix(path, samples=wanted[wanted.isin(there)]).table
     if file.layout == "supplementary":
-        return read_supplementary(path, samples.loc[wanted], detection_p)
+        return read_supplementary(path, samples, detection_p)
     table = read_table(path)
     check_names(table, path.name)
     rows = table.samples.get_indexer(wanted)
@@ -255,5 +267,7 @@ def _provenance(
     for name, number in found.items():
         record[name] = str(number)
         record[f"expected_{name}"] = str(stated.get(name, "not stated"))
+    for name, confidence in manifest.confidence.items():
+        record[f"confidence_{name}"] = confidence
     record["complete"] = str(all(found[name] == number for name, number in stated.items()))
     return record

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveInt,
     PrivateAttr,
     ValidationError,
@@ -42,6 +43,10 @@ def _as_list(value: Any) -> Any:
 
 
 Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+Confidence = Literal["verified", "one source", "inferred", "unverified"]
+# Columns that every cohort has, or that say where a sample was measured; no covariate is called so.
+RESERVED = {"cohort", "subject", "task", "label", "tissue", "age", "sex", "smoking", "platform"}
+RESERVED |= {"slide", "position", "scan_date", "call_rate", "sex_predicted", "flags"}
 
 
 class _Strict(BaseModel):
@@ -58,15 +63,15 @@ class DataFile(_Strict):
     layout : {"series_matrix", "supplementary", "table", "samples"}
         GEO series matrix; processed matrix from GEO's supplementary files (rows = sites); a user's
         beta table (CSV, TSV, parquet, h5ad, either orientation); a user's table of samples.
-    values : bool
-        False: only the sample descriptions of a series matrix are read.
+    scale : {"beta", "m"}, optional
+        What this file holds; default: the scale of the manifest.
     sha256 : str, optional
         Checksum that the file must have.
     """
 
     url: str
     layout: Literal["series_matrix", "supplementary", "table", "samples"] = "series_matrix"
-    values: bool = True
+    scale: Literal["beta", "m"] | None = None
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
     @property
@@ -84,12 +89,15 @@ class Rule(_Strict):
         Characteristics to look in (case-insensitive); the first that a sample has is used.
     pattern : str, optional
         Regular expression; its first group (or the whole match) is the value.
+    missing : list of str
+        Values that stand for "not known", besides the usual ones such as NA and unknown.
     optional : bool
         True: the column is NaN where the series has no such key. For keys not verified.
     """
 
     key: Names
     pattern: str | None = None
+    missing: Annotated[list[str], BeforeValidator(_as_list)] = []
     optional: bool = False
 
     @model_validator(mode="after")
@@ -123,19 +131,69 @@ class SmokingRule(Rule):
     current: Names = ["current", "current smoker", "smoker", "occasional"]
 
 
+class AgeRule(Rule):
+    """Reads an age in years; values that name another unit ("6 months") are converted.
+
+    Attributes
+    ----------
+    unit : {"years", "months", "weeks", "days"}
+        Unit of values that name none.
+    """
+
+    unit: Literal["years", "months", "weeks", "days"] = "years"
+
+
+class CovariateRule(Rule):
+    """Reads any other covariate.
+
+    Attributes
+    ----------
+    kind : {"number", "category"}
+    """
+
+    kind: Literal["number", "category"]
+
+
 class Phenotypes(_Strict):
-    """How the samples are described; see `Rule`."""
+    """How the samples are described; see `Rule`.
+
+    Attributes
+    ----------
+    label : LabelRule
+    subject : Rule, optional
+        Who was measured: repeated measures, technical replicates and twins share a subject.
+    age, sex, smoking, tissue : rules, optional
+    scan_date : Rule, optional
+        When the array was read: a batch.
+    covariates : dict of str to CovariateRule
+        Any other covariates by the name of their column.
+    cells : dict of str to list of str
+        Cell type (CD8T, CD4T, NK, Bcell, Mono, Gran, ...) -> characteristics that may hold its
+        deposited fraction, 0 to 1. Columns are called ``cell_CD8T`` and so on.
+    """
 
     label: LabelRule
     subject: Rule | None = None
-    age: Rule | None = None
+    age: AgeRule | None = None
     sex: SexRule | None = None
     smoking: SmokingRule | None = None
     tissue: Rule | None = None
+    scan_date: Rule | None = None
+    covariates: dict[str, CovariateRule] = {}
+    cells: dict[str, Names] = {}
+
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "Phenotypes":
+        for name in self.covariates:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name) or name.startswith("cell_"):
+                raise ValueError(f"the name {name!r} of a covariate is no plain word")
+            if name in RESERVED:
+                raise ValueError(f"a covariate cannot be called {name!r}, as another column is")
+        return self
 
 
 class Expected(_Strict):
-    """Numbers in the complete series, of the samples that are cases or controls; each optional.
+    """Numbers in the complete series, of the samples that have a label and values; each optional.
 
     Attributes
     ----------
@@ -173,11 +231,15 @@ class CohortManifest(_Strict):
     phenotypes : Phenotypes
     keep : dict of str to list of str
         Only samples whose characteristic (key) has one of the values (wildcards allowed).
-    drop_empty : bool
-        True: sites without any value are left out; otherwise they are refused.
+    absent : int
+        How many samples with a label may lack values; they are left out and reported.
     expected : Expected
         Enforced unless the caller allows a subset.
+    confidence : dict of str to {"verified", "one source", "inferred", "unverified"}
+        How well the files, the label, the covariates, the expected numbers and the citation are
+        known; verified: by two or more independent sources.
     citation, doi, terms, note : str
+        Citation and terms are needed where files come from the network.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -189,14 +251,24 @@ class CohortManifest(_Strict):
     detection_p: float = Field(default=0.01, gt=0, le=1)
     phenotypes: Phenotypes
     keep: dict[str, Names] = {}
-    drop_empty: bool = False
+    absent: NonNegativeInt = 0
     expected: Expected = Expected()
-    citation: str
+    confidence: dict[
+        Literal["files", "label", "covariates", "expected", "citation"], Confidence
+    ] = {}
+    citation: str = ""
     doi: str | None = None
-    terms: str
+    terms: str = ""
     note: str = ""
 
     _path: Path = PrivateAttr(default=Path())
+
+    @model_validator(mode="after")
+    def _public_data_are_cited(self) -> "CohortManifest":
+        for name in ("citation", "terms"):
+            if not getattr(self, name) and any(is_remote(file.url) for file in self.files):
+                raise ValueError(f"files from the network need the key {name!r}")
+        return self
 
     @property
     def path(self) -> Path:
@@ -304,6 +376,8 @@ def _sentence(error: Any, line: int, path: Path) -> str:
         return f"{path.name}, line {line}: the key {where!r} is missing."
     message = error["msg"].removeprefix("Value error, ")
     problem = message[0].lower() + message[1:]
+    if isinstance(error["input"], dict):
+        return f"{path.name}, line {line}: {where}: {problem}."
     return f"{path.name}, line {line}: {where} is {error['input']!r}, but {problem}."
 
 

@@ -2,11 +2,20 @@
 
 import logging
 import re
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from miracle_lib.cohorts.manifest import CohortManifest, Rule
+from miracle_lib.cohorts.manifest import (
+    RESERVED,
+    AgeRule,
+    CohortManifest,
+    LabelRule,
+    Rule,
+    SexRule,
+    SmokingRule,
+)
 from miracle_lib.errors import MiracleError
 
 _log = logging.getLogger(__name__)
@@ -24,6 +33,14 @@ _MISSING = {
     ".",
     "not available",
 }
+_YEARS = {"years": 1.0, "months": 1 / 12, "weeks": 7 / 365.25, "days": 1 / 365.25}
+_UNITS = {
+    "years": ["y", "yr", "yrs", "year", "years", "yo", "y.o.", "years old"],
+    "months": ["mo", "mos", "month", "months"],
+    "weeks": ["w", "wk", "wks", "week", "weeks"],
+    "days": ["d", "day", "days"],
+}
+_OLDEST = 120  # years
 
 
 def read_phenotypes(
@@ -45,7 +62,9 @@ def read_phenotypes(
     -------
     DataFrame
         Columns ``cohort``, ``subject``, ``task``, ``label`` (1 case, 0 control), ``age`` (years),
-        ``sex`` ("F", "M"), ``smoking`` ("never", "former", "current"), ``tissue``. Missing = NaN.
+        ``sex`` ("F", "M"), ``smoking`` ("never", "former", "current"), ``tissue``, the other
+        covariates of the manifest, and where known ``cell_*`` (deposited cell fractions),
+        ``slide`` and ``position`` (of the Sentrix array) and ``scan_date``. Missing = NaN.
 
     Raises
     ------
@@ -64,40 +83,63 @@ def read_phenotypes(
     source = f"{manifest.name} ({manifest.path.name})" if manifest.path.name else manifest.name
     samples = _keep(samples, manifest, source)
     rules = manifest.phenotypes
-    label = rules.label
-    value = _read(samples, label, "label", source)
-    classes = _classify(value, {1.0: label.case, 0.0: label.control}, "label", source)
+    value, label = _read_classes(samples, rules.label, "label", source)
     obs = pd.DataFrame(index=samples.index)
     obs["cohort"] = manifest.name
     subject = _read(samples, rules.subject, "subject", source)
     # A sample whose subject is not given is a subject of its own.
     obs["subject"] = subject.where(subject.notna(), obs.index.to_series())
     obs["task"] = manifest.task
-    obs["label"] = classes.astype(float)
-    obs["age"] = _numbers(_read(samples, rules.age, "age", source), "age", source)
-    sex, smoking = rules.sex, rules.smoking
-    obs["sex"] = _classify(
-        _read(samples, sex, "sex", source), sex and {"F": sex.female, "M": sex.male}, "sex", source
-    )
-    obs["smoking"] = _classify(
-        _read(samples, smoking, "smoking", source),
-        smoking and {n: getattr(smoking, n) for n in ("never", "former", "current")},
-        "smoking",
-        source,
-    )
+    obs["label"] = label.astype(float)
+    obs["age"] = _ages(_read(samples, rules.age, "age", source), rules.age, source)
+    for name in ("sex", "smoking"):
+        _, obs[name] = _read_classes(samples, getattr(rules, name), name, source)
     tissue = _read(samples, rules.tissue, "tissue", source)
     obs["tissue"] = tissue.where(tissue.notna(), manifest.tissue)
-    obs = obs[classes.notna()].copy()
-    _check_numbers(obs, value, manifest, allow_subset, source)
+    for name, rule in rules.covariates.items():
+        values = _read(samples, rule, name, source)
+        obs[name] = _numbers(values, name, source) if rule.kind == "number" else values
+    if rules.scan_date:
+        obs["scan_date"] = _read(samples, rules.scan_date, "scan_date", source)
+    if "sentrix" in samples:
+        obs[["slide", "position"]] = samples["sentrix"].str.split("_", n=1, expand=True)
+    obs = obs.join(_cell_fractions(samples, rules.cells, source))
+    obs = obs[label.notna()].copy()
+    _check_classes(obs, value, source)
+    check_numbers(obs, manifest, allow_subset, value, slack=manifest.absent)
     unknown = obs.columns[obs.isna().all()]
     obs[unknown] = obs[unknown].astype(float)  # a column of objects must hold a text to be written
     return obs
 
 
-def matches(values: pd.Series, patterns: list[str]) -> pd.Series:
+def covariate_names(obs: pd.DataFrame) -> list[str]:
+    """Columns of a cohort's samples that are covariates: age, sex, smoking, cells and others.
+
+    Parameters
+    ----------
+    obs : DataFrame
+        As `read_phenotypes` returns it, or after quality control.
+
+    Returns
+    -------
+    list of str
+        Columns with a value for at least one sample; those that say where a sample was measured
+        (slide, position, scan date, platform) are not among them.
+
+    Examples
+    --------
+    >>> obs = pd.DataFrame({"label": [1.0], "age": [61.0], "sex": [np.nan], "bmi": [24.0]})
+    >>> covariate_names(obs)
+    ['age', 'bmi']
+    """
+    other = RESERVED - {"age", "sex", "smoking"}
+    return [name for name in obs if name not in other and obs[name].notna().any()]
+
+
+def matches(values: pd.Series, patterns: Sequence[str]) -> pd.Series:
     """Which values equal one of the patterns; ``*`` and ``?`` are wildcards, case is ignored."""
     parts = [re.escape(p.strip()).replace(r"\*", ".*").replace(r"\?", ".") for p in patterns]
-    regex = re.compile("|".join(parts), flags=re.IGNORECASE)
+    regex = re.compile("|".join(parts) if parts else r"(?!)", flags=re.IGNORECASE)
     return values.map(lambda v: isinstance(v, str) and bool(regex.fullmatch(v.strip()))).astype(
         bool
     )
@@ -119,8 +161,13 @@ def _keep(samples: pd.DataFrame, manifest: CohortManifest, source: str) -> pd.Da
     return samples
 
 
-def _read(samples: pd.DataFrame, rule: Rule | None, name: str, source: str) -> pd.Series:
-    """The value of every sample under the first of the rule's keys that it has; NaN = missing."""
+def _read(
+    samples: pd.DataFrame, rule: Rule | None, name: str, source: str, used: Sequence[str] = ()
+) -> pd.Series:
+    """The value of every sample under the first of the rule's keys that it has; NaN = missing.
+
+    Values that match ``used`` are never taken for missing ones.
+    """
     values = pd.Series(np.nan, index=samples.index, dtype=object)
     if rule is None:
         return values
@@ -145,17 +192,30 @@ def _read(samples: pd.DataFrame, rule: Rule | None, name: str, source: str) -> p
                 f"{_counts(values)}."
             )
         values = found.iloc[:, min(1, found.shape[1] - 1)].astype(object)
-    is_missing = values.map(lambda v: not isinstance(v, str) or v.lower() in _MISSING)
-    return values.mask(is_missing, np.nan)
+    unknown = _MISSING | {text.strip().lower() for text in rule.missing}
+    is_missing = values.map(lambda v: not isinstance(v, str) or v.lower() in unknown)
+    return values.mask(is_missing & ~matches(values, used), np.nan)
 
 
-def _classify(values: pd.Series, classes: dict | None, name: str, source: str) -> pd.Series:
-    """Replace values by the class whose patterns they match; NaN where none does."""
+def _read_classes(
+    samples: pd.DataFrame, rule: LabelRule | SexRule | SmokingRule | None, name: str, source: str
+) -> tuple[pd.Series, pd.Series]:
+    """The values of a rule, and the class of each; NaN where it belongs to none."""
+    if rule is None:
+        classes = {}
+    elif isinstance(rule, LabelRule):
+        classes = {1.0: rule.case, 0.0: rule.control}
+    elif isinstance(rule, SexRule):
+        classes = {"F": rule.female, "M": rule.male}
+    else:
+        classes = {"never": rule.never, "former": rule.former, "current": rule.current}
+    patterns = [pattern for group in classes.values() for pattern in group]
+    values = _read(samples, rule, name, source, used=[p for p in patterns if not set(p) & {*"*?"}])
     result = pd.Series(np.nan, index=values.index, dtype=object)
-    if classes is None or values.isna().all():
-        return result
-    for label, patterns in classes.items():
-        found = matches(values, patterns)
+    if values.isna().all():
+        return values, result
+    for label, group in classes.items():
+        found = matches(values, group)
         if (both := found & result.notna()).any():
             raise MiracleError(
                 f"{source}: the rule for {name} puts {values[both].iloc[0]!r} into two classes."
@@ -163,27 +223,69 @@ def _classify(values: pd.Series, classes: dict | None, name: str, source: str) -
         result[found] = label
     if result.isna().all():
         raise MiracleError(
-            f"{source}: the rule for {name} matches no sample; expected one of "
-            f"{[p for patterns in classes.values() for p in patterns]}, there are: "
-            f"{_counts(values)}."
+            f"{source}: the rule for {name} matches no sample; expected one of {patterns}, there "
+            f"are: {_counts(values)}."
         )
     other = values[result.isna() & values.notna()]
     if len(other):
         _log.warning("%s: %s not used: %s", source, name, _counts(other))
-    return result
+    return values, result
 
 
 def _numbers(values: pd.Series, name: str, source: str) -> pd.Series:
-    """Numbers from texts such as "61", "61.5 years" or "61y"."""
-    number = values.astype("string").str.extract(r"^([0-9]+(?:\.[0-9]*)?)\s*[a-z.]*$", flags=re.I)[
-        0
-    ]
-    wrong = values[values.notna() & number.isna()]
+    """Numbers from plain decimals such as "24.1", "24,1" or "-1e-3"."""
+    number = pd.to_numeric(values.astype("string").str.replace(",", "."), errors="coerce")
+    number = number.astype(float)
+    wrong = values[values.notna() & ~np.isfinite(number)]
     if len(wrong):
         raise MiracleError(
             f"{source}: {name} of sample {wrong.index[0]!r} is {wrong.iloc[0]!r}, not a number."
         )
-    return number.astype(float)
+    return number
+
+
+def _ages(values: pd.Series, rule: AgeRule | None, source: str) -> pd.Series:
+    """Years from texts such as "61", "61.5 years", "61y" or "6 months"."""
+    years = pd.Series(np.nan, values.index)
+    units = {word: unit for unit, words in _UNITS.items() for word in words}
+    for sample, text in values.dropna().items():
+        number = re.fullmatch(r"(\d+(?:[.,]\d*)?)\s*([a-z. ]*)", text.lower())
+        unit = number and (units.get(number[2].strip()) if number[2].strip() else rule.unit)
+        if not unit:
+            raise MiracleError(
+                f"{source}: age of sample {sample!r} is {text!r}, not a number of years, months, "
+                "weeks or days."
+            )
+        years[sample] = float(number[1].replace(",", ".")) * _YEARS[unit]
+        if years[sample] > _OLDEST:
+            raise MiracleError(
+                f"{source}: age of sample {sample!r} is {text!r}, more than {_OLDEST} years; a "
+                "value that stands for 'not known' belongs under 'missing' of the rule."
+            )
+    return years
+
+
+def _cell_fractions(
+    samples: pd.DataFrame, cells: dict[str, list[str]], source: str
+) -> pd.DataFrame:
+    """Deposited cell fractions, as the columns ``cell_*``; none where the series has none."""
+    names = {str(column).strip().lower() for column in samples.columns}
+    found = [cell for cell, keys in cells.items() if names & {key.lower() for key in keys}]
+    if cells and not found:
+        _log.warning("%s: no deposited cell fractions (%s)", source, ", ".join(cells))
+        return pd.DataFrame(index=samples.index)
+    fractions = {}
+    for cell, keys in cells.items():
+        name = f"cell_{cell}"
+        rule = Rule(key=keys)
+        fractions[name] = _numbers(_read(samples, rule, name, source), name, source)
+        known = fractions[name].dropna()
+        if len(wrong := known[~known.between(0, 1)]):
+            raise MiracleError(
+                f"{source}: {name} of sample {wrong.index[0]!r} is {wrong.iloc[0]:g}; expected a "
+                "fraction from 0 to 1."
+            )
+    return pd.DataFrame(fractions, index=samples.index)
 
 
 def count(obs: pd.DataFrame) -> dict[str, int]:
@@ -196,23 +298,36 @@ def count(obs: pd.DataFrame) -> dict[str, int]:
     }
 
 
-def _check_numbers(
-    obs: pd.DataFrame, values: pd.Series, manifest: CohortManifest, subset: bool, source: str
-) -> None:
-    """Stop if a class is empty or the numbers are not those expected."""
-    found, stated = count(obs), manifest.expected.stated
+def _check_classes(obs: pd.DataFrame, values: pd.Series, source: str) -> None:
+    """Stop if a class is empty."""
+    found = count(obs)
     if not found["cases"] or not found["controls"]:
         raise MiracleError(
             f"{source}: {found['cases']} cases and {found['controls']} controls, but both classes "
             f"are needed; the values of the label are: {_counts(values)}."
         )
-    for name, number in stated.items():
-        if found[name] > number or (found[name] < number and not subset):
+
+
+def check_numbers(
+    obs: pd.DataFrame,
+    manifest: CohortManifest,
+    subset: bool,
+    values: pd.Series | None = None,
+    slack: int = 0,
+) -> None:
+    """Stop if the numbers are not those expected, ``slack`` more allowed.
+
+    ``values`` of the label are shown in the message.
+    """
+    found = count(obs)
+    for name, number in manifest.expected.stated.items():
+        if found[name] > number + slack or (found[name] < number and not subset):
             most = "at most " if subset else ""
+            there = "" if values is None else f"; the values of the label are: {_counts(values)}"
             raise MiracleError(
-                f"{source}: {found['cases']} cases and {found['controls']} controls "
-                f"({found['subjects']} subjects), expected {most}{number} {name}; the values of "
-                f"the label are: {_counts(values)}."
+                f"{manifest.name} ({manifest.path.name}): {found['cases']} cases and "
+                f"{found['controls']} controls ({found['subjects']} subjects), expected "
+                f"{most}{number} {name}{there}."
             )
 
 

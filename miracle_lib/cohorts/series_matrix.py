@@ -1,5 +1,6 @@
 """GEO series matrix files (``GSE*_series_matrix.txt.gz``)."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from miracle_lib.errors import MiracleError
 _BEGIN, _END = b"!series_matrix_table_begin", b"!series_matrix_table_end"
 _NOTHING = np.empty((0, 0), dtype=np.float32)
 _FIELDS = {"title", "source_name_ch1", "description", "platform_id"}  # kept beside characteristics
+_SENTRIX = re.compile(r"(?<!\d)\d{8,12}_R\d\dC\d\d(?!\d)")  # slide and position of an array
 
 
 @dataclass
@@ -27,7 +29,9 @@ class SeriesMatrix:
         Fields of the series (``title``, ``geo_accession``, ...), repeated fields joined by "; ".
     samples : DataFrame, n_samples x characteristics
         Indexed by accession (GSM...). Columns: ``title``, ``source_name``, ``description``,
-        ``platform_id`` and the keys of the sample characteristics in lower case. Missing = NaN.
+        ``platform_id``, ``sentrix`` (slide and position of the array, such as
+        "7800246024_R01C01", from the names of IDAT files or the title) and the keys of the sample
+        characteristics in lower case. Missing = NaN.
     table : SiteTable
         Values; no sites where the series keeps them in a supplementary file.
     """
@@ -149,6 +153,10 @@ def _sample_table(fields: dict[str, list[list[str]]], path: Path) -> pd.DataFram
                 )
             for record, cell in zip(records, cells, strict=True):
                 _add(record, name, cell)
+                if name.startswith(("supplementary_file", "title", "description")) and (
+                    found := _SENTRIX.search(cell)
+                ):
+                    record.setdefault("sentrix", found[0])
     return pd.DataFrame(records, index=accessions, dtype=object)
 
 

@@ -112,8 +112,8 @@ def to_beta(table: SiteTable, scale: str, source: str) -> None:
         )
 
 
-def drop_empty(table: SiteTable, drop: bool, source: str) -> SiteTable:
-    """Stop at samples or sites without any value, or drop such sites if the manifest says so."""
+def drop_empty(table: SiteTable, source: str) -> SiteTable:
+    """Leave out, and count, sites without any value; stop at a sample without any."""
     empty_samples = [
         name for name, row in zip(table.samples, table.values, strict=True) if np.isnan(row).all()
     ]
@@ -127,11 +127,6 @@ def drop_empty(table: SiteTable, drop: bool, source: str) -> SiteTable:
         empty &= np.isnan(row)
     if not empty.any():
         return table
-    if not drop:
-        raise MiracleError(
-            f"{source}: site {table.sites[empty][0]!r} has no value in any sample "
-            f"({empty.sum()} such sites); say 'drop_empty: true' in the manifest to leave them out."
-        )
     _log.warning("%s: %d sites without any value left out", source, empty.sum())
     kept = np.flatnonzero(~empty)
     return SiteTable(close_up(table.values, kept), table.samples, table.sites[kept])

@@ -10,6 +10,7 @@ from miracle_lib.cohorts import annotate_sites, write_cohort
 from miracle_lib.errors import MiracleError
 
 STATUS = [["status: ill", "status: well", "status: Ill", "status: other"]]
+SERIES = {"url": "GSE1_series_matrix.txt.gz"}
 VALUES = [[0.25, 0.5, float("nan"), 0.1], [1.0, 0.0, 0.125, 0.2]]
 
 
@@ -84,14 +85,85 @@ def test_values_from_a_supplementary_file_joined_by_title(write_series, write_ma
     write_series(np.empty((0, 4)), characteristics=STATUS, titles=titles)
     lines = ["ID\tP3\tP4\tP1\tP2", "cg01\t0.3\t0.4\t0.1\t0.2"]
     (tmp_path / "GSE1_processed.txt").write_text("\n".join(lines) + "\n")
-    files = [
-        {"url": "GSE1_series_matrix.txt.gz", "values": False},
-        {"url": "GSE1_processed.txt", "layout": "supplementary"},
-    ]
+    files = [SERIES, {"url": "GSE1_processed.txt", "layout": "supplementary"}]
     adata = ml.load_cohort(write_manifest(files=files))
     np.testing.assert_array_equal(adata.X, np.float32([[0.1], [0.2], [0.3]]))
-    with pytest.raises(MiracleError, match="the table is empty; .* supplementary"):
+    with pytest.raises(MiracleError, match="no values in GSE1_series.*supplementary"):
         ml.load_cohort(write_manifest(files=[{"url": "GSE1_series_matrix.txt.gz"}]))
+
+
+def test_columns_called_by_titles_without_their_ending_and_samples_without_a_column(
+    write_series, write_manifest, tmp_path, caplog
+):
+    # No title of the first header cell; columns in another order; P3 has no column; site cg02
+    # has no value; sample P2 lacks a characteristic, so that its later ones stand one row up.
+    write_series(
+        np.empty((0, 4)),
+        characteristics=[
+            ["smoking: never", "status: well", "smoking: ex", "smoking: ex"],
+            ["status: ill", "age: 50", "status: well", "status: well"],
+            ["age: 40", "", "age: 60", "age: 70"],
+        ],
+        titles=[f"P{i} [Whole blood]" for i in (1, 2, 3, 4)],
+    )
+    lines = ["\tP4\tP1\tP2", "cg01\t0.4\t0.1\t0.2", "cg02\tNA\t\t", "cg03\t1\t0\t1"]
+    (tmp_path / "GSE1_values.txt").write_text("\n".join(lines) + "\n")
+    options = {
+        "files": [SERIES, {"url": "GSE1_values.txt", "layout": "supplementary"}],
+        "phenotypes": {
+            "label": {"key": "status", "case": "ill", "control": "well"},
+            "age": {"key": "age"},
+            "smoking": {"key": "smoking"},
+        },
+        "expected": {"cases": 1, "controls": 2},
+    }
+    with pytest.raises(MiracleError, match="1 cases and 3 controls .*expected 2 controls"):
+        ml.load_cohort(write_manifest(**options))
+    with pytest.raises(MiracleError, match=r"no values for sample 'GSM2' \(1 such .*at most 0"):
+        ml.load_cohort(write_manifest(**options | {"expected": {}}))
+    adata = ml.load_cohort(write_manifest(absent=1, **options))
+    assert adata.obs_names.tolist() == ["GSM0", "GSM1", "GSM3"]
+    assert adata.obs["age"].tolist() == [40, 50, 70]
+    assert adata.obs["smoking"].fillna("").tolist() == ["never", "", "former"]
+    assert adata.var_names.tolist() == ["cg01", "cg03"]
+    np.testing.assert_array_equal(adata.X, np.float32([[0.1, 0], [0.2, 1], [0.4, 1]]))
+    assert "1 samples without values left out: GSM2" in caplog.text
+    assert "1 sites without any value left out" in caplog.text
+    with pytest.raises(MiracleError, match=r"1 cases and 2 controls .*expected 3 controls"):
+        ml.load_cohort(write_manifest(absent=1, **options | {"expected": {"controls": 3}}))
+
+
+def test_m_values_of_two_platforms_from_supplementary_files(write_series, write_manifest, tmp_path):
+    for platform, samples in (("GPL13534", ["GSM1", "GSM2"]), ("GPL21145", ["GSM8", "GSM9"])):
+        write_series(
+            np.empty((0, 2)),
+            name=f"GSE1-{platform}_series_matrix.txt.gz",
+            samples=samples,
+            titles=[f"{platform} {i}" for i in (1, 2)],
+            characteristics=[["status: well", "status: ill"]],
+            platform=platform,
+        )
+        lines = [f"\t{platform}_2\t{platform}_1", "cg01\t-2\t2", f"{platform}x\t0\tNA"]
+        (tmp_path / f"GSE1_{platform}.txt").write_text("\n".join(lines) + "\n")
+    files = [
+        *({"url": f"GSE1-{p}_series_matrix.txt.gz"} for p in ("GPL13534", "GPL21145")),
+        *(
+            {"url": f"GSE1_{p}.txt", "layout": "supplementary", "scale": "m"}
+            for p in ("GPL13534", "GPL21145")
+        ),
+    ]
+    adata = ml.load_cohort(write_manifest(platform="450K+EPIC", files=files))
+    assert adata.obs["platform"].tolist() == ["450K", "450K", "EPIC", "EPIC"]
+    assert adata.var_names.tolist() == ["cg01"]
+    np.testing.assert_allclose(adata.X[:, 0], [0.8, 0.2, 0.8, 0.2], rtol=1e-6)
+
+
+def test_values_are_read_from_the_first_file_that_has_them(write_series, write_manifest, tmp_path):
+    write_series(VALUES, characteristics=STATUS)
+    (tmp_path / "GSE1_values.txt").write_text("\tGSM0\tGSM1\tGSM2\ncg01\t0.9\t0.9\t0.9\n")
+    files = [SERIES, {"url": "GSE1_values.txt", "layout": "supplementary"}]
+    adata = ml.load_cohort(write_manifest(files=files))
+    assert adata.var_names.tolist() == ["cg00000000", "cg00000001"]
 
 
 def test_two_platforms_of_one_series(write_series, write_manifest):
@@ -193,7 +265,6 @@ def test_m_values_are_converted_when_the_manifest_says_so(write_series, write_ma
     ("options", "message"),
     [
         ({"sites": ["cg1", "cg1"]}, "site 'cg1' occurs more than once"),
-        ({"values": [[0.5] * 4, [float("nan")] * 4]}, "site 'cg00000001' has no value"),
         ({"values": [[float("nan"), 0.5, 0.5, 0.5]]}, "sample 'GSM0' has no value at all"),
         ({"values": [[0.5] * 4] * 30 + [[1.5, 0.5, 0.5, 0.5]]}, "1.5 at site 'cg00000030'"),
         ({"characteristics": [["status: ill"] * 4]}, "4 cases and 0 controls"),
@@ -208,10 +279,8 @@ def test_bad_content_is_named(write_series, write_manifest, options, message):
 def test_files_that_do_not_make_a_cohort(write_series, write_manifest, tmp_path):
     write_series(VALUES, characteristics=STATUS)
     matrix = {"url": "GSE1_series_matrix.txt.gz"}
-    with pytest.raises(MiracleError, match=r"cohort.yaml: no file with values"):
-        ml.load_cohort(write_manifest(files=[matrix | {"values": False}]))
     with pytest.raises(MiracleError, match="sample 'GSM0' is in more than one file"):
-        ml.load_cohort(write_manifest(files=[matrix, matrix | {"values": False}]))
+        ml.load_cohort(write_manifest(files=[matrix, matrix | {"scale": "m"}]))
     (tmp_path / "beta.csv").write_text("id,cg1\na,0.5\n")
     with pytest.raises(MiracleError, match="no file describes the samples"):
         ml.load_cohort(write_manifest(files=[{"url": "beta.csv", "layout": "table"}]))

@@ -21,7 +21,7 @@ task: Disease
 platform: 450K
 tissue: blood
 files:
-  - url: a.txt.gz
+  - url: https://example.org/a.txt.gz
 phenotypes:
   label:
     key: status
@@ -62,13 +62,25 @@ def test_every_manifest_is_complete(path):
         ("450K", "451K", "line 3: platform is '451K', but"),
         ("cases: 3", "cases: many", "line 12: expected.cases is 'many', but"),
         ("cases: 3", "cases: 0", "line 12: expected.cases is 0, but"),
-        ("url: a.txt.gz", "url: a.txt.gz\n    layout: xls", "line 7: files.0.layout is 'xls'"),
+        (
+            "url: https://example.org/a.txt.gz",
+            "url: https://example.org/a.txt.gz\n    layout: xls",
+            "line 7: files.0.layout is 'xls'",
+        ),
         ("case: ill", "case: yes", "line 10: phenotypes.label.case is True, but .*quotes"),
         ("case: ill", "case: []", "line 10: phenotypes.label.case is"),
         ("key: status", "key: status\n    pattern: '('", "no regular expression"),
         ("task: Disease", "task: Disease\ntask: Other", "line 3: the key 'task' is given twice"),
         ("tissue: blood", "tissue: [blood", "not valid YAML"),
         ("tissue: blood", "tissue: [blood]", "line 4: tissue is"),
+        ("terms: none\n", "", "the file: files from the network need the key 'terms'"),
+        ("phenotypes:", "phenotypes:\n  covariates: {age: {key: a, kind: number}}", "called 'age'"),
+        ("phenotypes:", "phenotypes:\n  covariates: {a b: {key: a, kind: number}}", "plain word"),
+        (
+            "phenotypes:",
+            "phenotypes:\n  covariates: {bmi: {key: a}}",
+            "covariates.bmi.kind. is mis",
+        ),
         (GOOD, "just text", "line 1: the file is 'just text'"),
         (GOOD, "", "line 1"),
     ],
@@ -85,11 +97,18 @@ def test_a_wrong_key_or_value_is_named_with_file_and_line(tmp_path, old, new, me
 
 def test_single_values_stand_for_lists_and_paths_are_relative_to_the_manifest(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(GOOD)
+    path.write_text(GOOD.replace("https://example.org/", ""))
     manifest = load_manifest(path)
     assert manifest.phenotypes.label.case == ["ill"]
     assert manifest.phenotypes.label.control == ["well", "healthy"]
     assert manifest.locate(manifest.files[0]) == str(tmp_path / "a.txt.gz")
+
+
+def test_private_data_need_no_citation(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = GOOD.replace("https://example.org/", "").replace("citation: Nobody 2020\n", "")
+    path.write_text(text.replace("terms: none\n", ""))
+    assert load_manifest(path).citation == ""
 
 
 def test_numbers_are_read_as_text(tmp_path):

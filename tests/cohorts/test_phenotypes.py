@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from miracle_lib.cohorts import load_manifest, read_phenotypes
+from miracle_lib.cohorts.phenotypes import covariate_names
 from miracle_lib.errors import MiracleError
 
 SAMPLES = pd.DataFrame(
@@ -60,6 +61,86 @@ def test_wildcards_match_titles(write_manifest):
     rule = {"key": "title", "case": "ill *", "control": "well ????*"}
     obs = read(write_manifest, phenotypes={"label": rule})
     assert obs["label"].to_dict() == {"s1": 1, "s2": 1, "s4": 0}
+
+
+def described(**columns):
+    n = len(next(iter(columns.values())))
+    status = {"status": ["ill", "well"] * (n // 2)}
+    return pd.DataFrame(status | columns, index=[f"s{i}" for i in range(n)])
+
+
+def rules(**rules):
+    label = {"key": "status", "case": "ill", "control": "well"}
+    return {"phenotypes": {"label": label} | rules}
+
+
+def test_any_covariates(write_manifest):
+    samples = described(bmi=["24,5", "NA"], plate=["01", "1e5"], sentrix=["123456789_R01C02"] * 2)
+    covariates = {
+        "bmi": {"key": "bmi", "kind": "number"},
+        "batch": {"key": "plate", "kind": "category"},
+    }
+    obs = read(write_manifest, samples, **rules(covariates=covariates))
+    np.testing.assert_array_equal(obs["bmi"], [24.5, np.nan])
+    assert obs["batch"].tolist() == ["01", "1e5"]  # text stays text
+    assert obs["slide"].tolist() == ["123456789"] * 2
+    assert obs["position"].tolist() == ["R01C02"] * 2
+    assert covariate_names(obs) == ["bmi", "batch"]
+    samples["bmi"] = ["24", "thin"]
+    with pytest.raises(MiracleError, match="bmi of sample 's1' is 'thin', not a number"):
+        read(write_manifest, samples, **rules(covariates=covariates))
+
+
+def test_deposited_cell_fractions(write_manifest, caplog):
+    cells = {"CD8T": ["cd8t", "cellcount-cd8t"], "Gran": ["gran", "cellcount-gran"]}
+    samples = described(**{"cellcount-cd8t": ["0.1", "0"], "cellcount-gran": ["0.6", "NA"]})
+    obs = read(write_manifest, samples, **rules(cells=cells))
+    np.testing.assert_array_equal(obs[["cell_CD8T", "cell_Gran"]], [[0.1, 0.6], [0, np.nan]])
+    assert "cell_CD8T" not in read(write_manifest, described(age=["1", "2"]), **rules(cells=cells))
+    assert "no deposited cell fractions (CD8T, Gran)" in caplog.text
+    samples["cellcount-gran"] = ["60", "70"]
+    with pytest.raises(MiracleError, match="cell_Gran of sample 's0' is 60; expected a fraction"):
+        read(write_manifest, samples, **rules(cells=cells))
+    with pytest.raises(MiracleError, match="cell_Gran looks for 'gran'"):
+        read(write_manifest, samples[["status", "cellcount-cd8t"]], **rules(cells=cells))
+
+
+def test_ages_in_other_units_are_converted(write_manifest):
+    samples = described(age=["6 months", "40 weeks", "730.5 days", "3.5 yrs", "61,5 Years", "9"])
+    obs = read(write_manifest, samples, **rules(age={"key": "age"}))
+    np.testing.assert_allclose(obs["age"], [0.5, 40 * 7 / 365.25, 2, 3.5, 61.5, 9])
+    obs = read(write_manifest, samples, **rules(age={"key": "age", "unit": "months"}))
+    np.testing.assert_allclose(obs["age"].iloc[[0, 3, 5]], [0.5, 3.5, 0.75])
+
+
+@pytest.mark.parametrize(
+    ("age", "message"),
+    [
+        ("999", "'999', more than 120 years; .*'missing'"),
+        ("-9", "'-9', not a number of years"),
+        ("6 m", "'6 m', not a number of years, months"),
+        ("20-30", "'20-30', not a number"),
+    ],
+)
+def test_ages_that_are_none(write_manifest, age, message):
+    samples = described(age=["40", age])
+    with pytest.raises(MiracleError, match=f"age of sample 's1' is {message}"):
+        read(write_manifest, samples, **rules(age={"key": "age"}))
+    obs = read(write_manifest, samples, **rules(age={"key": "age", "missing": age}))
+    np.testing.assert_array_equal(obs["age"], [40, np.nan])
+
+
+@pytest.mark.parametrize("control", ["None", "-", "na", "unknown"])
+def test_a_label_that_looks_like_a_missing_value_is_the_label(write_manifest, control):
+    samples = described(group=["PD", control])
+    rule = {"key": "group", "case": "PD", "control": control}
+    assert read(write_manifest, samples, phenotypes={"label": rule})["label"].tolist() == [1, 0]
+
+
+def test_a_wildcard_does_not_turn_what_is_missing_into_a_class(write_manifest):
+    samples = described(group=["PD", "HC", "-", "NA"])
+    rule = {"key": "group", "case": "PD", "control": ["H*", "?", "NA?*", "??A"]}
+    assert read(write_manifest, samples, phenotypes={"label": rule})["label"].tolist() == [1, 0]
 
 
 def with_rule(name, **rule):
