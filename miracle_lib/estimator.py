@@ -322,7 +322,7 @@ class MiracleClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
         """Give a standardiser the statistics of the model's sites, in their order."""
         standardizer.mean_, standardizer.sd_ = mean, sd
         standardizer.cohorts_ = list(mean.index)
-        standardizer.feature_names_in_ = self.sites_.to_numpy(dtype=object)
+        standardizer._sites_in = self.sites_
         standardizer.n_features_in_ = len(self.sites_)
         self.standardizer_ = standardizer
 

@@ -82,9 +82,9 @@ class Samples:
     ) -> None:
         self.values = value_table(values)
         self.labels = _label_table(labels, self.names)
-        self.cohort = _text(cohort, self.names, "cohort")
-        self.subject = _text(subject, self.names, "subject")
-        self.covariates = _covariate_table(covariates, self.names)
+        self.cohort = text_per_sample(cohort, self.names, "cohort")
+        self.subject = text_per_sample(subject, self.names, "subject")
+        self.covariates = covariate_table(covariates, self.names)
 
     @property
     def names(self) -> pd.Index:
@@ -321,7 +321,7 @@ def _unnamed_labels(labels: Any, names: pd.Index) -> pd.DataFrame:
     return pd.DataFrame(array, names, tasks)
 
 
-def _text(entries: Any, names: pd.Index, part: str) -> pd.Series | None:
+def text_per_sample(entries: Any, names: pd.Index, part: str) -> pd.Series | None:
     """Return one text per sample; one str stands for all."""
     if entries is None:
         return None
@@ -338,7 +338,7 @@ def _text(entries: Any, names: pd.Index, part: str) -> pd.Series | None:
     return pd.Series(array.astype(str).astype(object), names, name=part)
 
 
-def _covariate_table(covariates: Any, names: pd.Index) -> pd.DataFrame | None:
+def covariate_table(covariates: Any, names: pd.Index) -> pd.DataFrame | None:
     """Return covariates as columns of floats or of text."""
     if covariates is None:
         return None

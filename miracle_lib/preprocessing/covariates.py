@@ -6,14 +6,15 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing.table import as_frame, cohort_of, site_positions
+from miracle_lib.preprocessing.table import SiteTransformer, cohort_of, site_positions
+from miracle_lib.samples import covariate_table
 
 
-class CovariateResidualizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class CovariateResidualizer(SiteTransformer):
     """Subtract from every site what a linear model of the covariates predicts.
 
     Put it after `CohortStandardizer`: it takes z-scores, without missing values. Covariates are
@@ -70,14 +71,12 @@ class CovariateResidualizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
         MiracleError
             If covariates are not given, do not fit ``X``, or ``X`` has missing values.
         """
-        X = as_frame(X)
         if self.ridge < 0:
             raise MiracleError(f"ridge is {self.ridge}; it must not be negative.")
+        X = self._learn(X)
         covariates = _aligned(X, covariates)
         values = _complete(X, X.to_numpy(np.float64))
         names = cohort_of(X, "all" if cohort is None else cohort)
-        self.feature_names_in_ = X.columns.to_numpy()
-        self.n_features_in_ = X.shape[1]
         self.levels_ = {
             name: None if _is_number(column) else sorted(column.dropna().astype(str).unique())
             for name, column in covariates.items()
@@ -116,7 +115,7 @@ class CovariateResidualizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
             If a cohort was not fitted, or a covariate, site or value is missing.
         """
         check_is_fitted(self)
-        X = as_frame(X)
+        X = self._known(X)
         covariates = _aligned(X, covariates)
         absent = [name for name in self.levels_ if name not in covariates]
         if absent:
@@ -130,7 +129,7 @@ class CovariateResidualizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
                 f"Cohort {unknown[0]!r} was not fitted; known cohorts are "
                 f"{', '.join(self.centre_.index)}."
             )
-        sites = pd.Index(self.feature_names_in_)
+        sites = self.coef_.columns
         values = X.iloc[:, site_positions(X, sites)].to_numpy(np.float32)
         explained = self._centred(self._encode(covariates), names) @ self.coef_.to_numpy()
         residual = _complete(X, values) - explained.astype(np.float32)
@@ -141,6 +140,16 @@ class CovariateResidualizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimato
     ) -> pd.DataFrame:
         """Fit, then transform the same samples; see ``fit`` and ``transform``."""
         return self.fit(X, y, covariates, cohort).transform(X, covariates, cohort)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = False
+        return tags
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the fitted sites."""
+        check_is_fitted(self, "coef_")
+        return self.coef_.columns.to_numpy(dtype=object)
 
     def _encode(self, covariates: pd.DataFrame) -> pd.DataFrame:
         """Make numbers of covariates: one column per number and per level of text."""
@@ -170,21 +179,16 @@ def _aligned(X: pd.DataFrame, covariates: pd.DataFrame | None) -> pd.DataFrame:
     """Return the covariates of the samples of ``X``, in its order."""
     if covariates is None or not len(covariates.columns):
         raise MiracleError("No covariates are given.")
-    if covariates.index.equals(X.index):
-        return covariates
-    absent = X.index.difference(covariates.index)
-    if len(absent):
-        raise MiracleError(f"The covariates have no row for sample {absent[0]!r} of X.")
-    return covariates.loc[X.index]
+    return covariate_table(covariates, X.index)
 
 
 def _complete(X: pd.DataFrame, values: np.ndarray) -> np.ndarray:
-    """Refuse values that are missing."""
-    missing = np.isnan(values)
-    if missing.any():
-        row, column = np.argwhere(missing)[0]
+    """Refuse values that are missing or infinite."""
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
         raise MiracleError(
-            f"Sample {X.index[row]!r} has no value at site {X.columns[column]!r}; standardise or "
-            "impute first."
+            f"Sample {X.index[row]!r} has {values[row, column]} at site {X.columns[column]!r}, "
+            "neither NaN nor inf is expected; standardise or impute first."
         )
     return values

@@ -6,17 +6,16 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.impute import KNNImputer
 from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing.table import as_frame, blocks, cohort_of, site_positions
+from miracle_lib.preprocessing.table import SiteTransformer, blocks, cohort_of, site_positions
 
 METHODS = ("mean", "median", "knn")
 
 
-class SiteImputer(TransformerMixin, BaseEstimator):
+class SiteImputer(SiteTransformer):
     """Fill missing beta values, learning from the samples it is fitted on.
 
     Beta values rather than M-values are filled, which is more accurate. `CohortStandardizer` needs
@@ -83,9 +82,7 @@ class SiteImputer(TransformerMixin, BaseEstimator):
             raise MiracleError(f"method is {self.method!r}; expected {', '.join(METHODS)}.")
         if self.n_neighbors < 1:
             raise MiracleError(f"n_neighbors is {self.n_neighbors}; at least 1 is needed.")
-        X = as_frame(X)
-        self.feature_names_in_ = X.columns.to_numpy()
-        self.n_features_in_ = X.shape[1]
+        X = self._learn(X)
         groups = {"all": np.arange(len(X))}
         if cohort is not None:
             names = cohort_of(X, cohort)
@@ -125,7 +122,7 @@ class SiteImputer(TransformerMixin, BaseEstimator):
             If a cohort was not fitted, a site is absent, or a value lies outside [0, 1].
         """
         check_is_fitted(self, "sites_")
-        X = as_frame(X)
+        X = self._known(X)
         positions = site_positions(X, self.sites_)
         if self.method == "knn":
             filled = self.neighbours_.transform(X.iloc[:, positions]).astype(np.float32)

@@ -7,17 +7,18 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from scipy import special
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.preprocessing.classes import two_classes
 from miracle_lib.preprocessing.scale import beta_to_m
-from miracle_lib.preprocessing.table import as_frame, blocks, moments, site_positions
+from miracle_lib.preprocessing.table import SiteTransformer, blocks, moments, site_positions
+from miracle_lib.samples import align, label_numbers
 
 METHODS = ("ttest", "variance", "none")
 
 
-class SiteSelector(TransformerMixin, BaseEstimator):
+class SiteSelector(SiteTransformer):
     """Keep the best ``k`` sites of every task, and of them all the union.
 
     Fit it on training samples only: chosen on all samples, the sites already know the test labels.
@@ -64,8 +65,9 @@ class SiteSelector(TransformerMixin, BaseEstimator):
         ----------
         X : DataFrame of shape (n_samples, n_sites)
             Beta values, NaN for missing.
-        Y : DataFrame of shape (n_samples, n_tasks), or Series
-            1 case, 0 control, NaN not labelled for the task. Needed by "ttest"; without it
+        Y : DataFrame of shape (n_samples, n_tasks), or vector of shape (n_samples,)
+            1 case, 0 control, NaN not labelled for the task; a vector may hold any two classes.
+            Needed by "ttest"; without it
             "variance" uses all samples.
 
         Returns
@@ -82,9 +84,7 @@ class SiteSelector(TransformerMixin, BaseEstimator):
             raise MiracleError(f"method is {self.method!r}; expected {', '.join(METHODS)}.")
         if self.k < 1:
             raise MiracleError(f"k is {self.k}; at least 1 site per task is needed.")
-        X = as_frame(X)
-        self.feature_names_in_ = X.columns.to_numpy()
-        self.n_features_in_ = X.shape[1]
+        X = self._learn(X)
         self.selected_ = {}
         if self.method == "none":
             self.scores_ = pd.DataFrame(index=X.columns)
@@ -104,7 +104,9 @@ class SiteSelector(TransformerMixin, BaseEstimator):
             self.selected_[str(task)] = X.columns[ranked]
             chosen[ranked] = True
         if not chosen.any():
-            raise MiracleError("No site of X can be scored: every one is missing or constant.")
+            raise MiracleError(
+                f"No site of X can be scored: every one is missing or constant in {len(X)} samples."
+            )
         self.scores_ = pd.DataFrame(scores, X.columns, tasks.columns)
         self.sites_ = X.columns[chosen]
         return self
@@ -112,7 +114,7 @@ class SiteSelector(TransformerMixin, BaseEstimator):
     def transform(self, X: Any) -> pd.DataFrame:
         """Return ``X`` restricted to the chosen sites."""
         check_is_fitted(self, "sites_")
-        X = as_frame(X)
+        X = self._known(X)
         return X.iloc[:, site_positions(X, self.sites_)]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -126,25 +128,21 @@ class SiteSelector(TransformerMixin, BaseEstimator):
             if self.method == "ttest":
                 raise MiracleError("method 'ttest' needs Y, the table of labels per task.")
             return pd.DataFrame({"all": np.zeros(len(X))})
-        table = Y if isinstance(Y, pd.DataFrame) else pd.DataFrame({"task": np.asarray(Y)})
-        if len(table) != len(X):
-            raise MiracleError(f"Y has {len(table)} rows but X has {len(X)}.")
-        if isinstance(Y, pd.DataFrame | pd.Series) and not Y.index.equals(X.index):
-            raise MiracleError("The samples of Y and X are not the same or not in one order.")
+        if isinstance(Y, pd.DataFrame | pd.Series):
+            Y = align(Y, X.index, "Y")
+        if not isinstance(Y, pd.DataFrame):
+            Y = pd.DataFrame({"task": two_classes(Y)[0]})
+        if len(Y) != len(X):
+            raise MiracleError(f"Y has {len(Y)} rows but X has {len(X)}.")
+        table = pd.DataFrame({task: label_numbers(column) for task, column in Y.items()})
         for task, labels in table.items():
-            try:
-                labels = labels.astype(float)
-            except (TypeError, ValueError):
-                labels = pd.Series([-1.0])
-            if not labels.dropna().isin([0, 1]).all():
-                raise MiracleError(f"Labels of task {task!r} must be 0, 1 or NaN.")
             cases, controls = (labels == 1).sum(), (labels == 0).sum()
             if self.method == "ttest" and min(cases, controls) < 2:
                 raise MiracleError(
-                    f"Task {task!r} has {cases} cases and {controls} controls; a t-test needs "
-                    "at least 2 of each."
+                    f"Task {task!r} has {cases} cases and {controls} controls among {len(X)} "
+                    "samples; a t-test needs at least 2 of each."
                 )
-        return table.astype(float)
+        return table
 
     def _score(self, m: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return each site's score and a key that sorts the best first."""

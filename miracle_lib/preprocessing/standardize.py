@@ -6,13 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.scale import beta_to_m
 from miracle_lib.preprocessing.table import (
-    as_frame,
+    SiteTransformer,
     blocks,
     cohort_of,
     moments,
@@ -25,7 +24,7 @@ MIN_SD = {"m": 0.05, "beta": 0.001}
 _ONE = "all"  # name of the only cohort when none is given
 
 
-class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class CohortStandardizer(SiteTransformer):
     """Standardise every site by its mean and standard deviation within the cohort.
 
     Series differ strongly in level, so a site is compared only with samples of its own cohort.
@@ -44,8 +43,6 @@ class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Cohorts seen, sorted.
     mean_, sd_ : DataFrame
         Cohorts x sites, float32; NaN where a cohort has no value of a site.
-    feature_names_in_ : ndarray
-        Sites.
 
     Examples
     --------
@@ -87,10 +84,8 @@ class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             raise MiracleError(f"scale is {self.scale!r}; expected 'm' or 'beta'.")
         if not 0 < self.clip < 0.5:
             raise MiracleError(f"clip is {self.clip}; it must lie between 0 and 0.5.")
-        X = as_frame(X)
+        X = self._learn(X)
         names = cohort_of(X, _ONE if cohort is None else cohort)
-        self.feature_names_in_ = X.columns.to_numpy()
-        self.n_features_in_ = X.shape[1]
         self.cohorts_ = sorted(set(names))
         mean = np.empty((len(self.cohorts_), X.shape[1]), np.float32)
         sd = np.empty_like(mean)
@@ -129,7 +124,7 @@ class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a cohort was not fitted, a site is absent, or a value lies outside [0, 1].
         """
         check_is_fitted(self)
-        X = as_frame(X)
+        X = self._known(X)
         if cohort is None and len(self.cohorts_) > 1:
             raise MiracleError(
                 f"cohort is not given but {len(self.cohorts_)} cohorts were fitted; name one of "
@@ -143,7 +138,7 @@ class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 f"{', '.join(self.cohorts_)}."
             )
         index = pd.Index(self.cohorts_).get_indexer(names)
-        sites = pd.Index(self.feature_names_in_)
+        sites = self.mean_.columns
         mean, sd = self.mean_.to_numpy(), self.sd_.to_numpy()
         z = np.empty((len(X), len(sites)), np.float32)
         for part, beta in blocks(X, site_positions(X, sites)):
@@ -156,6 +151,11 @@ class CohortStandardizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def fit_transform(self, X: Any, y: Any = None, cohort: Any = None) -> pd.DataFrame:
         """Fit, then transform the same samples; see ``fit`` and ``transform``."""
         return self.fit(X, y, cohort).transform(X, cohort)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the fitted sites."""
+        check_is_fitted(self, "mean_")
+        return self.mean_.columns.to_numpy(dtype=object)
 
     def _scaled(self, beta: np.ndarray) -> np.ndarray:
         """Put beta values on the scale chosen."""

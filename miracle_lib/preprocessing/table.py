@@ -10,22 +10,121 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
+from scipy import sparse
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.samples import Samples, text_per_sample, value_table
 
 BLOCK = 1024  # sites handled at a time
 
 
+class SiteTransformer(TransformerMixin, BaseEstimator):
+    """What the transformers share: tables come in, sites are kept by name, values may be missing.
+
+    A DataFrame, AnnData or Samples is read by the names of its sites, an array by their order.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Sites seen at fit.
+    feature_names_in_ : ndarray
+        Their names, where `fit` was given names.
+    """
+
+    def _learn(self, X: Any) -> pd.DataFrame:
+        """Return the table to fit on, and keep which sites it has."""
+        frame = as_frame(X)
+        self._sites_in = frame.columns
+        self.n_features_in_ = frame.shape[1]
+        self.__dict__.pop("feature_names_in_", None)
+        if isinstance(X, pd.DataFrame | AnnData | Samples):
+            self.feature_names_in_ = frame.columns.to_numpy(dtype=object)
+        return frame
+
+    def _known(self, X: Any) -> pd.DataFrame:
+        """Return the table to transform; an array has the sites of `fit`, in their order."""
+        frame = as_frame(X)
+        if isinstance(X, pd.DataFrame | AnnData | Samples):
+            return frame
+        if frame.shape[1] != self.n_features_in_:
+            raise MiracleError(
+                f"X has {frame.shape[1]} features, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} features as input"
+            )
+        return frame.set_axis(self._sites_in, axis=1)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the sites that `transform` gives."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
 def as_frame(X: Any) -> pd.DataFrame:
-    """Return ``X`` as a DataFrame of numbers without copying it."""
-    frame = X if isinstance(X, pd.DataFrame) else pd.DataFrame(X)
-    text = [name for name, kind in frame.dtypes.items() if not np.issubdtype(kind, np.number)]
-    if text:
-        raise MiracleError(f"Column {text[0]!r} of X holds {frame[text[0]].dtype}, not numbers.")
-    if not frame.columns.is_unique:
-        name = frame.columns[frame.columns.duplicated()][0]
-        raise MiracleError(f"Site {name!r} occurs more than once among the columns of X.")
-    return frame
+    """Return ``X`` as a DataFrame of numbers, without a copy where there is nothing to convert.
+
+    Parameters
+    ----------
+    X : DataFrame, AnnData, Samples or array, shape (n_samples, n_sites)
+        The sites of an array are named x0, x1 and so on. Columns of a nullable or sparse type of
+        pandas become plain ones.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    MiracleError
+        If it is no table of real numbers, is empty, or names a site twice.
+
+    Examples
+    --------
+    >>> as_frame([[0.1, 0.2]]).columns.tolist()
+    ['x0', 'x1']
+    """
+    if isinstance(X, Samples):
+        return X.values
+    if isinstance(X, AnnData):
+        X = X.to_df()
+    frame = X if isinstance(X, pd.DataFrame) else _named(X)
+    for size, what in zip(frame.shape, ("sample", "feature"), strict=True):
+        if size == 0:
+            raise MiracleError(
+                f"Found array with 0 {what}(s) (shape={frame.shape}) while a minimum of 1 is "
+                "required."
+            )
+    return value_table(frame)
+
+
+def _named(X: Any) -> pd.DataFrame:
+    """Make a DataFrame of an array, its sites named by their place."""
+    if sparse.issparse(X):
+        raise MiracleError(
+            "X is a sparse matrix; beta values are dense: pass an array, X.toarray()."
+        )
+    array = np.asarray(X)
+    if array.ndim != 2:
+        raise MiracleError(
+            f"Expected a 2D array of samples x sites, got a {array.ndim}D array; Reshape your data."
+        )
+    if array.dtype.kind == "c":
+        raise MiracleError("Complex data not supported: X holds complex numbers.")
+    if array.dtype.kind not in "fiu":
+        try:
+            array = array.astype(np.float64)
+        except TypeError as error:
+            raise TypeError(f"X holds {array.dtype}: {error}") from None
+        except ValueError as error:
+            raise MiracleError(f"X holds {array.dtype}, not numbers: {error}.") from None
+    return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])], copy=False)
 
 
 def site_positions(X: pd.DataFrame, sites: pd.Index) -> np.ndarray:
@@ -72,17 +171,4 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def cohort_of(X: pd.DataFrame, cohort: Any) -> np.ndarray:
     """Give one cohort name per sample of ``X``; a Series is aligned on the sample names."""
-    if isinstance(cohort, str):
-        return np.full(len(X), cohort, dtype=object)
-    if isinstance(cohort, pd.Series) and not cohort.index.equals(X.index):
-        absent = X.index.difference(cohort.index)
-        if len(absent):
-            raise MiracleError(f"cohort has no entry for sample {absent[0]!r} of X.")
-        cohort = cohort.loc[X.index]
-    names = np.asarray(cohort, dtype=object)
-    if names.shape != (len(X),):
-        raise MiracleError(f"cohort has shape {names.shape}; expected one name per {len(X)} rows.")
-    missing = pd.isna(names)
-    if missing.any():
-        raise MiracleError(f"The cohort of sample {X.index[missing][0]!r} is missing.")
-    return names.astype(str).astype(object)
+    return text_per_sample(cohort, X.index, "cohort").to_numpy(dtype=object)

@@ -86,7 +86,7 @@ def test_refuses(data):
     fitted = CovariateResidualizer().fit(X, None, covariates, cohort)
     with pytest.raises(MiracleError, match="No covariates are given"):
         CovariateResidualizer().fit(X)
-    with pytest.raises(MiracleError, match="no row for sample 's0'"):
+    with pytest.raises(MiracleError, match="no entry for sample 's0'"):
         fitted.transform(X, covariates.iloc[1:], cohort)
     with pytest.raises(MiracleError, match="lack the column 'age'"):
         fitted.transform(X, covariates[["sex"]], cohort)
@@ -94,7 +94,7 @@ def test_refuses(data):
         fitted.transform(X, covariates)
     with pytest.raises(MiracleError, match="'C' was not fitted; known cohorts are A, B"):
         fitted.transform(X, covariates, "C")
-    with pytest.raises(MiracleError, match="Sample 's3' has no value at site 'cg2'"):
+    with pytest.raises(MiracleError, match="Sample 's3' has nan at site 'cg2'"):
         X.iloc[3, 2] = np.nan
         fitted.transform(X, covariates, cohort)
     with pytest.raises(MiracleError, match="ridge is -1"):

@@ -150,9 +150,9 @@ def test_refuses(merged):
         standard.transform(X)
     with pytest.raises(MiracleError, match=f"lacks 1 of the 300 sites .*{X.columns[7]}"):
         standard.transform(X.drop(columns=X.columns[7]), cohort="Simulated A")
-    with pytest.raises(MiracleError, match="one name per 100 rows"):
+    with pytest.raises(MiracleError, match="cohort has shape .1,.; expected 100 entries"):
         standard.fit(X, cohort=["A"])
-    with pytest.raises(MiracleError, match="The cohort of sample 'A-001' is missing"):
+    with pytest.raises(MiracleError, match="cohort of sample 'A-001' is missing"):
         standard.fit(X, cohort=obs["cohort"].mask(obs.index == "A-001"))
     with pytest.raises(MiracleError, match="no entry for sample 'A-001'"):
         standard.fit(X, cohort=obs["cohort"].drop("A-001"))
@@ -164,10 +164,10 @@ def test_refuses(merged):
         CohortStandardizer(scale="z").fit(X)
     with pytest.raises(MiracleError, match="clip is 0"):
         CohortStandardizer(clip=0).fit(X)
-    with pytest.raises(MiracleError, match="Column 'name' of X holds object"):
+    with pytest.raises(MiracleError, match="Column 'name' of values holds object"):
         CohortStandardizer().fit(X.assign(name="text"))
     twice = pd.concat([X, X.iloc[:, :1]], axis=1)
-    with pytest.raises(MiracleError, match=f"Site '{X.columns[0]}' occurs more than once"):
+    with pytest.raises(MiracleError, match=f"values has site '{X.columns[0]}' more than once"):
         CohortStandardizer().fit(twice)
 
 
