@@ -3,17 +3,14 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from miracle_lib.errors import MiracleError
-
-ROOT = Path(__file__).resolve().parents[1]
-MANIFEST = ROOT / "data_manifest"
+from miracle_lib.manifest import MANIFEST, ROOT, Strict, read_manifest
 
 
-class Parameters(BaseModel):
+class Parameters(Strict):
     """Parameters of a run; each stands in the ``parameters`` cell of the notebooks that use it.
 
     Attributes
@@ -42,7 +39,7 @@ class Parameters(BaseModel):
         ``auto``, ``cpu`` or a CUDA device.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(strict=True)
 
     profile: str = "demo"
     run_dir: str = "runs/demo"
@@ -60,10 +57,8 @@ class Parameters(BaseModel):
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
 
 
-class SimulationSpec(BaseModel):
+class SimulationSpec(Strict):
     """Simulated cohorts; the names are those of :func:`miracle_lib.simulate_cohorts`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sizes: dict[str, int]
     n_sites: int = 2000
@@ -76,10 +71,8 @@ class SimulationSpec(BaseModel):
     null: bool = False
 
 
-class AnnotationSpec(BaseModel):
+class AnnotationSpec(Strict):
     """Where genes and pathways come from: names of ``annotation.yaml`` or paths of files."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     array: str = "illumina_450k"
     mask: str
@@ -88,10 +81,8 @@ class AnnotationSpec(BaseModel):
     cell_reference: str | None = None
 
 
-class Profile(BaseModel):
+class Profile(Strict):
     """What a run works on: simulated or real cohorts, their annotation, and default parameters."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     title: str
     simulation: SimulationSpec | None = None
@@ -229,21 +220,12 @@ def load_profile(name: str) -> Profile:
     True
     """
     path = profile_path(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise MiracleError(f"{path}: expected keys and values, found {content!r}.")
-        profile = Profile(**content)
-    except yaml.YAMLError as error:
-        raise MiracleError(
-            f"{path}: not readable as YAML: {' '.join(str(error).split())}"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "profile"
-        raise MiracleError(f"{path}: '{place}': {first['msg']}.") from None
+    profile = read_manifest(path, Profile)
     for key in ("profile", "run_dir"):
         if key in profile.parameters:
-            raise MiracleError(f"{path}: 'parameters.{key}' is set by the command, not here.")
-    check_parameters(profile.parameters)
+            raise MiracleError(f"{path.name}: 'parameters.{key}' is set by the command, not here.")
+    try:
+        check_parameters(profile.parameters)
+    except MiracleError as error:
+        raise MiracleError(f"{path.name}: {error}") from None
     return profile

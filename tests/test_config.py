@@ -70,10 +70,10 @@ def test_the_demo_has_the_cohort_sizes_of_the_papers_code():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"cohort": ["GSE1"]}, "'cohort'"),
+        ({"cohort": ["GSE1"]}, "line 5: unknown key 'cohort'"),
         ({"cohorts": []}, "either 'simulation' or a list of 'cohorts'"),
         ({"annotation": None}, "need an 'annotation'"),
-        ({"parameters": {"sed": 1}}, "'sed' is not known"),
+        ({"parameters": {"sed": 1}}, "profile.yaml: parameter 'sed' is not known"),
         ({"parameters": {"run_dir": "x"}}, "set by the command"),
         ({"annotation": {"mask": "go_bp", "validation": {}}}, "annotation.validation"),
     ],
@@ -92,5 +92,5 @@ def test_an_unknown_profile_lists_the_known_ones():
 def test_text_that_is_not_yaml_is_named(tmp_path):
     path = tmp_path / "broken.yaml"
     path.write_text("title: [a\ncohorts: b: c")
-    with pytest.raises(MiracleError, match="broken.yaml: not readable as YAML"):
+    with pytest.raises(MiracleError, match="broken.yaml, line 2: not valid YAML"):
         load_profile(str(path))

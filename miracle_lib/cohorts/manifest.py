@@ -6,22 +6,19 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import pandas as pd
-import yaml
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
     PrivateAttr,
-    ValidationError,
     model_validator,
 )
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.manifest import MANIFEST, Strict, read_manifest
 
-MANIFESTS = Path(__file__).resolve().parents[2] / "data_manifest" / "cohorts"
+MANIFESTS = MANIFEST / "cohorts"
 
 
 def is_remote(url: str) -> bool:
@@ -49,11 +46,7 @@ RESERVED = {"cohort", "subject", "task", "label", "tissue", "age", "sex", "smoki
 RESERVED |= {"slide", "position", "scan_date", "call_rate", "sex_predicted", "flags"}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataFile(_Strict):
+class DataFile(Strict):
     """One file of a cohort.
 
     Attributes
@@ -80,7 +73,7 @@ class DataFile(_Strict):
         return base_name(self.url)
 
 
-class Rule(_Strict):
+class Rule(Strict):
     """Reads one covariate from the sample characteristics.
 
     Attributes
@@ -154,7 +147,7 @@ class CovariateRule(Rule):
     kind: Literal["number", "category"]
 
 
-class Phenotypes(_Strict):
+class Phenotypes(Strict):
     """How the samples are described; see `Rule`.
 
     Attributes
@@ -192,7 +185,7 @@ class Phenotypes(_Strict):
         return self
 
 
-class Expected(_Strict):
+class Expected(Strict):
     """Numbers in the complete series, of the samples that have a label and values; each optional.
 
     Attributes
@@ -211,7 +204,7 @@ class Expected(_Strict):
         return self.model_dump(exclude_none=True)
 
 
-class CohortManifest(_Strict):
+class CohortManifest(Strict):
     """A cohort: its files, how its samples are described, and what it should contain.
 
     Attributes
@@ -310,24 +303,7 @@ def load_manifest(name_or_yaml: str | Path) -> CohortManifest:
             f"no cohort manifest {str(name_or_yaml)!r}; expected a YAML file or one of: "
             f"{', '.join(_names())}."
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise MiracleError(f"{path.name} is not UTF-8 text (byte {error.start:,}).") from error
-    try:
-        node = yaml.compose(text)
-        _refuse_repeated_keys(node, path)
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
-        problem = getattr(error, "problem", None) or getattr(error, "reason", "cannot be read")
-        raise MiracleError(f"{path.name}, line {line}: not valid YAML ({problem}).") from error
-    try:
-        manifest = CohortManifest.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise MiracleError(_sentence(first, _line(node, first["loc"]), path)) from error
+    manifest = read_manifest(path, CohortManifest)
     manifest._path = path.resolve()
     return manifest
 
@@ -365,50 +341,3 @@ def list_cohorts() -> pd.DataFrame:
 
 def _names() -> list[str]:
     return sorted(path.stem for path in MANIFESTS.glob("*.yaml"))
-
-
-def _sentence(error: Any, line: int, path: Path) -> str:
-    """One validation error as one sentence."""
-    where = ".".join(str(part) for part in error["loc"]) or "the file"
-    if error["type"] == "extra_forbidden":
-        return f"{path.name}, line {line}: unknown key {where!r}."
-    if error["type"] == "missing":
-        return f"{path.name}, line {line}: the key {where!r} is missing."
-    message = error["msg"].removeprefix("Value error, ")
-    problem = message[0].lower() + message[1:]
-    if isinstance(error["input"], dict):
-        return f"{path.name}, line {line}: {where}: {problem}."
-    return f"{path.name}, line {line}: {where} is {error['input']!r}, but {problem}."
-
-
-def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
-    """Line of the deepest part of ``location`` that the YAML has."""
-    line = node.start_mark.line if node else 0
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == str(part)]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            found = [(item, item) for item in node.value[part : part + 1]]
-        else:
-            found = []
-        if not found:
-            break
-        line, node = found[0][0].start_mark.line, found[0][1]
-    return line + 1
-
-
-def _refuse_repeated_keys(node: yaml.Node | None, path: Path) -> None:
-    """YAML silently keeps the last of two equal keys; say so instead."""
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if key.value in seen:
-                raise MiracleError(
-                    f"{path.name}, line {key.start_mark.line + 1}: the key {key.value!r} is "
-                    "given twice."
-                )
-            seen.add(key.value)
-            _refuse_repeated_keys(value, path)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_repeated_keys(item, path)

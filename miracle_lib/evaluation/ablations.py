@@ -9,8 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from scipy import stats
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -29,18 +28,13 @@ from miracle_lib.evaluation.validation import (
     select_before_split,
 )
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.manifest import MANIFEST, Strict, read_manifest
 from miracle_lib.preprocessing import SiteSelector
 
-ABLATIONS = Path(__file__).resolve().parents[2] / "data_manifest" / "ablations.yaml"
+ABLATIONS = MANIFEST / "ablations.yaml"
 
 
-class _Strict(BaseModel):
-    """Refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Variant(_Strict):
+class Variant(Strict):
     """One model to score; see the head of ``data_manifest/ablations.yaml``."""
 
     baseline: str | None = None
@@ -68,7 +62,7 @@ class Variant(_Strict):
         return self
 
 
-class Comparison(_Strict):
+class Comparison(Strict):
     """A question, the level that the others are compared with, and all levels."""
 
     question: str
@@ -83,7 +77,7 @@ class Comparison(_Strict):
         return self
 
 
-class Scale(_Strict):
+class Scale(Strict):
     """How many folds and repeats, and arguments that every network gets."""
 
     n_splits: int = Field(ge=2)
@@ -91,7 +85,7 @@ class Scale(_Strict):
     model: dict[str, Any] = Field(default_factory=dict)
 
 
-class AblationGrid(_Strict):
+class AblationGrid(Strict):
     """All comparisons, at every scale."""
 
     scales: dict[str, Scale]
@@ -145,17 +139,7 @@ def load_ablations(path: str | Path = ABLATIONS) -> AblationGrid:
     >>> load_ablations().comparisons["mask"].reference
     'biological'
     """
-    path = Path(path)
-    try:
-        return AblationGrid(**yaml.safe_load(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise MiracleError(f"{path} does not exist; expected a grid of ablations.") from None
-    except yaml.YAMLError as error:
-        raise MiracleError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise MiracleError(f"{path}: {place}: {first['msg']}.") from None
+    return read_manifest(path, AblationGrid)
 
 
 class SingleTask(ClassifierMixin, BaseEstimator):

@@ -6,8 +6,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy.array import read_illumina_manifest, read_probe_masks
@@ -15,15 +14,12 @@ from miracle_lib.hierarchy.gene_sets import read_gene_sets
 from miracle_lib.hierarchy.ontology import read_go, read_reactome
 from miracle_lib.hierarchy.symbols import read_hgnc
 from miracle_lib.hierarchy.text import read_bytes
+from miracle_lib.manifest import MANIFEST, Strict, read_manifest
 
-MANIFEST = Path(__file__).resolve().parents[2] / "data_manifest" / "annotation.yaml"
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+ANNOTATION = MANIFEST / "annotation.yaml"
 
 
-class SourceFile(_Strict):
+class SourceFile(Strict):
     """One file of a source.
 
     Attributes
@@ -41,7 +37,7 @@ class SourceFile(_Strict):
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
 
-class AnnotationSource(_Strict):
+class AnnotationSource(Strict):
     """A public source of annotation.
 
     Attributes
@@ -83,7 +79,7 @@ def list_annotation_sources(manifest: str | Path | None = None) -> pd.DataFrame:
     >>> list_annotation_sources().loc["reactome", "terms"]
     'CC0 1.0'
     """
-    sources = _read_manifest(Path(manifest or MANIFEST))
+    sources = _read_sources(manifest)
     columns = ["kind", "title", "version", "terms", "citation"]
     rows = [[getattr(source, column) for column in columns] for source in sources.values()]
     return pd.DataFrame(rows, index=pd.Index(sources, name="name"), columns=columns)
@@ -127,7 +123,7 @@ def annotation_files(
     >>> [path.name for path in annotation_files("kegg", mirror)]
     ['KEGG_2016.gmt']
     """
-    sources = _read_manifest(Path(manifest or MANIFEST))
+    sources = _read_sources(manifest)
     if name in sources:
         return [
             _fetch(str(name), sources[name], file, mirror, cache) for file in sources[name].files
@@ -174,7 +170,7 @@ def load_annotation_source(
     {'Set': ['TP53']}
     """
     paths = annotation_files(name, mirror, cache=cache, manifest=manifest)
-    source = _read_manifest(Path(manifest or MANIFEST)).get(str(name))
+    source = _read_sources(manifest).get(str(name))
     kind = source.kind if source else _kind_of(paths[0])
     if kind == "array":
         return read_illumina_manifest(paths[0], cache=cache)
@@ -225,21 +221,6 @@ def _kind_of(path: Path) -> str:
     return "array" if b"UCSC_RefGene_Name" in head else "probe_masks"
 
 
-def _read_manifest(path: Path) -> dict[str, AnnotationSource]:
-    """Sources by name; a wrong key or value is one sentence."""
-    if not path.is_file():
-        raise MiracleError(f"there is no manifest {path}")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return TypeAdapter(dict[str, AnnotationSource]).validate_python(content)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise MiracleError(f"{path.name}{where}: not valid YAML") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        problem = {"extra_forbidden": "this key is unknown", "missing": "this key is missing"}.get(
-            first["type"], f"found {first['input']!r}; {first['msg']}"
-        )
-        raise MiracleError(f"{path.name}, {place}: {problem}") from None
+def _read_sources(manifest: str | Path | None) -> dict[str, AnnotationSource]:
+    """Sources by name."""
+    return read_manifest(manifest or ANNOTATION, dict[str, AnnotationSource])

@@ -6,19 +6,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from scipy.stats import mannwhitneyu
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.manifest import Strict, read_manifest
 from miracle_lib.spreadsheet import read_date
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Strict):
+class Source(Strict):
     """Where a marker was published: a DOI, a PubMed number or a journal reference."""
 
     doi: str | None = None
@@ -38,7 +34,7 @@ class Source(_Strict):
         return self
 
 
-class Marker(_Strict):
+class Marker(Strict):
     """One published site, or one gene where the source names no site."""
 
     site: Annotated[str, Field(pattern=r"^cg\d{8}$")] | None = None
@@ -58,7 +54,7 @@ class Marker(_Strict):
         return self
 
 
-class Panel(_Strict):
+class Panel(Strict):
     """Markers that belong together: of a disease (its names), or of something to control for."""
 
     name: str
@@ -74,7 +70,7 @@ class Panel(_Strict):
         return list(dict.fromkeys(m.site for m in self.markers if m.site))
 
 
-class MarkerPanels(_Strict):
+class MarkerPanels(Strict):
     """All panels and their sources."""
 
     sources: dict[str, Source]
@@ -117,18 +113,7 @@ def load_markers(path: str | Path) -> MarkerPanels:
     >>> load_markers("data_manifest/markers.yaml")["Smoking"].sites[0]
     'cg05575921'
     """
-    path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return MarkerPanels.model_validate(content)
-    except OSError as error:
-        raise MiracleError(f"Marker file {path.name} cannot be read: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise MiracleError(f"Marker file {path.name} is not valid YAML: {error}.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "top level"
-        raise MiracleError(f"Marker file {path.name}, {place}: {first['msg']}.") from error
+    return read_manifest(path, MarkerPanels)
 
 
 def composition_panel(reference: pd.DataFrame, n_sites: int = 50) -> Panel:

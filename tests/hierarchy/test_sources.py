@@ -7,7 +7,7 @@ from miracle_lib.hierarchy import (
     list_annotation_sources,
     load_annotation_source,
 )
-from miracle_lib.hierarchy.sources import MANIFEST
+from miracle_lib.hierarchy.sources import ANNOTATION
 
 ENTRY = """demo:
   kind: gene_sets
@@ -78,10 +78,10 @@ def test_a_source_without_address_says_how_to_come_by_it(manifest):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (ENTRY.replace("kind: gene_sets", "kind: gmt"), r"demo\.kind: found 'gmt'"),
-        (ENTRY + "  owner: x\n", r"demo\.owner: this key is unknown"),
-        (ENTRY.replace("  terms: free\n", ""), r"demo\.terms: this key is missing"),
-        (ENTRY.replace("demo.gmt", "../demo.gmt"), r"demo\.files\.0\.name: found '\.\./demo\.gmt'"),
+        (ENTRY.replace("kind: gene_sets", "kind: gmt"), r"line 2: demo\.kind is 'gmt', but"),
+        (ENTRY + "  owner: x\n", r"unknown key 'demo\.owner'"),
+        (ENTRY.replace("  terms: free\n", ""), r"the key 'demo\.terms' is missing"),
+        (ENTRY.replace("demo.gmt", "../demo.gmt"), r"demo\.files\.0\.name is '\.\./demo\.gmt'"),
         (ENTRY + " x\n", r"annotation\.yaml, line 9: not valid YAML"),
     ],
 )
@@ -105,7 +105,7 @@ def test_two_file_sources_read_together(tmp_path):
 
 
 def test_every_address_is_a_plain_web_address():
-    text = MANIFEST.read_text()
+    text = ANNOTATION.read_text()
     urls = [line.split("url: ")[1] for line in text.splitlines() if "url: " in line]
     assert len(urls) >= 9
     assert all(url.startswith("https://") for url in urls)

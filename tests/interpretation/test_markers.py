@@ -116,13 +116,13 @@ panels:
         ("sources: [", "not valid YAML"),
         (DAMAGED.format("gene: 1-Mar"), "panels.0.markers.0: .*'1-Mar' is a gene name that Excel"),
         (DAMAGED.format("gene: A, aliases: [2-Sep]"), "panels.0.markers.0: .*'2-Sep' is a gene"),
-        (DAMAGED.format("gene: 2023-03-01"), "panels.0.markers.0.gene: .*valid string"),
+        (DAMAGED.format("gene: 2023-03-01"), "panels.0.markers.0.gene is .*valid string"),
     ],
 )
 def test_refused_files(tmp_path, text, message):
     path = tmp_path / "markers.yaml"
     path.write_text(text)
-    with pytest.raises(MiracleError, match=f"(?s)markers.yaml.*{message}"):
+    with pytest.raises(MiracleError, match=f"^markers.yaml, line .*{message}"):
         load_markers(path)
 
 
