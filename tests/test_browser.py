@@ -1,0 +1,91 @@
+"""The book in a real browser, as a reader meets it: wide, on a phone, without a network."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from miracle_lib.config import ROOT
+from miracle_lib.pipeline.book import JUPYTER_BOOK
+
+WIDTHS = (1400, 390)
+# What sticks out of the page and of every box around it that scrolls.
+WIDER = """() => {
+  const page = document.documentElement.clientWidth;
+  const scrolls = (node) => {
+    for (let box = node.parentElement; box && box !== document.body; box = box.parentElement)
+      if (/(auto|scroll|hidden)/.test(getComputedStyle(box).overflowX)) return true;
+    return false;
+  };
+  return [...document.querySelectorAll("article *")]
+    .filter((node) => node.getBoundingClientRect().right > page + 1 && !scrolls(node))
+    .map((node) => node.outerHTML.slice(0, 80));
+}"""
+IMAGES = """() => [...document.querySelectorAll("article img")]
+  .filter((image) => !image.complete || !image.naturalWidth || image.alt.length < 20)
+  .map((image) => image.src.slice(-60))"""
+LINKS = """() => [...document.querySelectorAll("a[href]")].map((link) => link.href)
+  .filter((address) => address.startsWith("file:"))"""
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory):
+    """The built book, with the committed outputs."""
+    folder = tmp_path_factory.mktemp("book")
+    for name in ("book", "notebooks"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("_build"))
+    shutil.copy(ROOT / "_config.yml", folder)
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", "book/", "--quiet"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium of this machine."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no chromium on this machine")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=options)
+        yield running
+        running.close()
+
+
+def pages(html):
+    return sorted(path for path in html.rglob("*.html") if "_static" not in path.parts)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_whole_at_every_width(html, browser, width, scheme):
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    problems = []
+    page.on("console", lambda said: said.type == "error" and problems.append(said.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("requestfailed", lambda request: problems.append(f"not loaded: {request.url}"))
+    linked = set()
+    for path in pages(html):
+        page.goto(path.as_uri())
+        problems += [f"wider than the page: {node}" for node in page.evaluate(WIDER)]
+        problems += [f"image: {source}" for source in page.evaluate(IMAGES)]
+        linked.update(page.evaluate(LINKS))
+        assert not problems, f"{path.relative_to(html)}: {problems[:3]}"
+    known = {path.as_uri() for path in html.rglob("*") if path.is_file()}
+    dead = [address for address in linked if address.split("#")[0].split("?")[0] not in known]
+    assert not dead
+
+
+def test_the_search_finds_what_is_there(html, browser):
+    page = browser.new_page()
+    page.goto(f"{(html / 'search.html').as_uri()}?q=pathway")
+    page.wait_for_selector("#search-results li a", timeout=10_000)
+    assert page.locator("#search-results li a").count() > 3
+
+
+def test_no_page_names_a_folder_of_a_machine(html):
+    for path in pages(html):
+        assert str(ROOT) not in path.read_text(), path.name
