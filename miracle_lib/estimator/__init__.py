@@ -1,0 +1,7 @@
+"""The scikit-learn estimator: beta values in, probabilities and pathway activities out."""
+
+from miracle_lib.estimator.classifier import MiracleClassifier
+from miracle_lib.estimator.persistence import describe_model
+from miracle_lib.estimator.tables import predict_table
+
+__all__ = ["MiracleClassifier", "describe_model", "predict_table"]

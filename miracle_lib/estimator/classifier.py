@@ -1,0 +1,406 @@
+"""The classifier: its options, and how it is trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.estimator import persistence
+from miracle_lib.estimator.prediction import BLOCKS, Prediction, take_device
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.preprocessing import CohortStandardizer
+from miracle_lib.training import Checkpoint, Trained, Trainer, TrainingData, make_settings
+from miracle_lib.training.inputs import (
+    CovariateCoder,
+    aligned,
+    cohorts_of_labels,
+    label_table,
+    per_sample,
+    site_table,
+)
+
+
+class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstimator):
+    """Multi-task case/control classifier whose hidden layers are genes and pathways.
+
+    A masked variational autoencoder (site -> gene -> pathway -> gene -> site) learns from all
+    samples; heads, one per task, read pathway activities, gene activations and the sites
+    that the hierarchy does not reach. How strongly each of the three blocks is penalised, and how
+    much the tasks share, is found by the evidence of the labels. Input are beta values,
+    standardised per cohort by training statistics; a task is predicted under the statistics of
+    its own cohort.
+
+    Parameters
+    ----------
+    hierarchy : Hierarchy
+        Restricted to the sites of ``X`` at fit.
+    weighting : str, default "pwinval"
+        Task-weighting policy, see `miracle_lib.model.weighting`.
+    ceiling : dict of str to float, optional
+        Single-task accuracy of each task, for ``"pwinval"``. Default: estimated by inner
+        single-task fits.
+    sharing : "auto" or float, default "auto"
+        Correlation of the head weights between tasks: 0 independent, 1 the same.
+    residual : bool, default True
+        Let the sites that the hierarchy does not reach contribute; False ignores them.
+    variational : bool, default True
+        False: a plain autoencoder, no sampling and no Kullback-Leibler term.
+    condition_on_cohort : bool, default True
+        Give the autoencoder cohort indicators, so that the latent need not carry them.
+    activation : {"identity", "tanh", "relu", "gelu", "elu"}, default "identity"
+        Of the gene layers. At tens to hundreds of samples linear genes predict best.
+    norm : {"none", "batch", "layer"}, default "none"
+        Of the gene layers.
+    head_units : int, optional
+        Units of a hidden layer (tanh) between each of the three blocks and each task's logit,
+        trained by gradient steps with early stopping. Default: linear heads, solved for exactly.
+    likelihood : {"gaussian", "mse"}, default "gaussian"
+        Of the standardised values that the autoencoder reconstructs: one learned variance per
+        site, or all variances one. Cross-entropy of beta values, as `MaskedVAE` has it, does not
+        apply: standardised values leave [0, 1].
+    scale : {"m", "beta"}, default "m"
+        Standardise M-values or beta values.
+    stages : {"three", "joint"}, default "three"
+        Autoencoder, heads on the frozen encoder, fine-tuning; or everything at once.
+    preset : {"default", "paper"}, default "default"
+        ``"paper"``: epochs, learning rates and full batches of the original code, heads trained by
+        gradient steps. The network stays the one described here: its heads are linear unless
+        ``head_units`` is given, where the original has four layers on the sampled latent.
+    epochs, learning_rate : tuple of three numbers, optional
+        Per stage, in place of the preset's. 0 epochs leave a stage out.
+    batch_size : int, None or "preset", default "preset"
+        Samples per mini-batch; None: all at once.
+    n_members : int, default 1
+        Networks, each from its own starting weights and with its own inner fold held out; their
+        logits are averaged.
+    min_site_share : float, default 0.5
+        Least share of the model's sites that new samples must have.
+    device : str, default "auto"
+        ``"auto"`` takes a GPU if there is one.
+    random_state : int, default 0
+        Same seed, same data: same weights on a CPU.
+    checkpoint_dir : path, optional
+        Where a training that is killed leaves its state; the same call to `fit` continues it.
+    checkpoint_every : int, default 1
+        Epochs between two states written.
+    progress : bool, optional
+        Show a progress bar. Default: on a terminal only.
+
+    Attributes
+    ----------
+    tasks_ : list of str
+    hierarchy_ : Hierarchy
+        Restricted to the sites of ``X``.
+    sites_, residual_sites_ : Index
+        Sites of the model, those of the hierarchy first; and those outside it.
+    standardizer_ : CohortStandardizer
+    members_ : list of Member
+        The trained networks; ``network_`` is the autoencoder of the first.
+    history_ : DataFrame
+        One row per member, stage and epoch: losses, and ``weight[task]`` for each task.
+    prior_ : Prior
+        Scale of each block in each task, and sharing.
+    ceiling_ : Series
+        Single-task accuracies used by ``"pwinval"``; 1 where they were not needed.
+    fine_tuned_ : list of bool
+        Whether stage three lowered the held-out loss clearly and was kept, per member.
+    block_share_ : DataFrame, tasks x blocks
+        Share of pathways, genes and residual sites in the spread of the training predictions.
+    residual_share_ : Series
+        Its column ``residual``.
+
+    References
+    ----------
+    MIRACLE, 2023, arXiv 2306.13866.
+
+    Examples
+    --------
+    >>> from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
+    >>> data = simulate_cohorts({"MS": 40, "RA": 40}, n_sites=200, random_state=0)
+    >>> X, Y, obs = merge_cohorts(list(data.cohorts.values()))
+    >>> hierarchy = Hierarchy.from_tables(data.site_gene, data.gene_sets)
+    >>> model = MiracleClassifier(hierarchy, epochs=(2, 5, 0)).fit(X, Y)
+    >>> model.predict_proba(X).shape
+    (80, 2)
+    """
+
+    def __init__(
+        self,
+        hierarchy: Hierarchy,
+        *,
+        weighting: str = "pwinval",
+        ceiling: dict[str, float] | None = None,
+        sharing: Literal["auto"] | float = "auto",
+        residual: bool = True,
+        variational: bool = True,
+        condition_on_cohort: bool = True,
+        activation: str = "identity",
+        norm: str = "none",
+        head_units: int | None = None,
+        likelihood: Literal["gaussian", "mse"] = "gaussian",
+        scale: Literal["m", "beta"] = "m",
+        stages: Literal["three", "joint"] = "three",
+        preset: Literal["default", "paper"] = "default",
+        epochs: tuple[int, int, int] | None = None,
+        learning_rate: tuple[float, float, float] | None = None,
+        batch_size: int | Literal["preset"] | None = "preset",
+        n_members: int = 1,
+        min_site_share: float = 0.5,
+        device: str = "auto",
+        random_state: int = 0,
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_every: int = 1,
+        progress: bool | None = None,
+    ) -> None:
+        self.hierarchy = hierarchy
+        self.weighting = weighting
+        self.ceiling = ceiling
+        self.sharing = sharing
+        self.residual = residual
+        self.variational = variational
+        self.condition_on_cohort = condition_on_cohort
+        self.activation = activation
+        self.norm = norm
+        self.head_units = head_units
+        self.likelihood = likelihood
+        self.scale = scale
+        self.stages = stages
+        self.preset = preset
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_members = n_members
+        self.min_site_share = min_site_share
+        self.device = device
+        self.random_state = random_state
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.progress = progress
+
+    def fit(
+        self,
+        X: pd.DataFrame,
+        Y: pd.DataFrame,
+        cohort: pd.Series | np.ndarray | None = None,
+        covariates: pd.DataFrame | None = None,
+        groups: pd.Series | np.ndarray | None = None,
+    ) -> Self:
+        """Train.
+
+        Parameters
+        ----------
+        X : DataFrame, shape (n_samples, n_sites)
+            Beta values, NaN for missing.
+        Y : DataFrame, shape (n_samples, n_tasks)
+            1 case, 0 control, NaN not labelled for the task.
+        cohort : Series or array, shape (n_samples,), optional
+            Default: samples labelled for the same task are one cohort.
+        covariates : DataFrame, shape (n_samples, n_covariates), optional
+            Such as age, sex and cell fractions: conditions of the autoencoder, no predictors.
+        groups : Series or array, shape (n_samples,), optional
+            Subjects; samples of one subject stay together in every inner split.
+
+        Returns
+        -------
+        MiracleClassifier
+
+        Raises
+        ------
+        MiracleError
+            Labels other than 0, 1 and NaN, a task without both classes, no site in the hierarchy,
+            beta values outside [0, 1], an unknown option, or a loss that is not finite.
+        """
+        trainer = self._prepare(X, Y, cohort, covariates, groups)
+        return self._keep(trainer.fit(), trainer.data)
+
+    def _prepare(
+        self,
+        X: pd.DataFrame,
+        Y: pd.DataFrame,
+        cohort: Any = None,
+        covariates: Any = None,
+        groups: Any = None,
+    ) -> Trainer:
+        """Check the input, learn what is not trained, and set up the training."""
+        X, Y = site_table(X), label_table(Y, site_table(X))
+        self.tasks_ = [str(task) for task in Y.columns]
+        self._check_options()
+        cohort = cohorts_of_labels(Y) if cohort is None else per_sample(cohort, X, "cohort")
+        self._cohorts_of = {
+            task: sorted(set(cohort[Y[column].notna().to_numpy()]))
+            for task, column in zip(self.tasks_, Y.columns, strict=True)
+        }
+        self._arrange_sites(X)
+        z = self._fit_standardizer(X, cohort)
+        cohorts = self.standardizer_.cohorts_ if self.condition_on_cohort else []
+        self._coder = CovariateCoder.learn(covariates, X, cohorts)
+        device = take_device(self.device)
+        data = TrainingData(
+            z.to(device),
+            torch.from_numpy(Y.to_numpy(np.float32)).to(device),
+            torch.from_numpy(self._coder.encode(covariates, X, cohort)).to(device),
+            _group_codes(groups, X),
+        )
+        return self._trainer(data)
+
+    def _keep(self, trained: Trained, data: TrainingData) -> Self:
+        """Keep what was trained."""
+        self.members_, self.prior_ = trained.members, trained.prior
+        self.history_ = pd.DataFrame(trained.history)
+        self.ceiling_ = pd.Series(trained.ceiling.numpy(), self.tasks_)
+        self.fine_tuned_ = trained.fine_tuned
+        self.block_share_ = self._block_shares(data)
+        return self
+
+    def _check_options(self) -> None:
+        """Refuse options that no later step would name."""
+        if self.stages not in ("three", "joint"):
+            raise MiracleError(f"stages is {self.stages!r}; expected 'three' or 'joint'")
+        if self.n_members < 1:
+            raise MiracleError(f"n_members is {self.n_members}; expected at least 1")
+        if self.head_units is not None and self.head_units < 1:
+            raise MiracleError(f"head_units is {self.head_units}; expected None or at least 1")
+        if self.likelihood not in ("gaussian", "mse"):
+            raise MiracleError(
+                f"likelihood is {self.likelihood!r}; expected 'gaussian' or 'mse' (of standardised "
+                "values, which are no proportions)"
+            )
+        if self.sharing != "auto" and not 0 <= self.sharing <= 1:
+            raise MiracleError(f"sharing is {self.sharing!r}; expected 'auto' or 0 to 1")
+        absent = set(self.tasks_).difference(self.tasks_ if self.ceiling is None else self.ceiling)
+        if absent:
+            raise MiracleError(f"ceiling has no entry for task {min(absent)!r}")
+
+    def _arrange_sites(self, X: pd.DataFrame) -> None:
+        """Order the sites: those of the hierarchy, then the residual ones."""
+        self.hierarchy_ = self.hierarchy.restrict(X.columns)
+        outside = X.columns[~X.columns.isin(self.hierarchy_.sites)]
+        self.residual_sites_ = outside if self.residual else outside[:0]
+        self.sites_ = self.hierarchy_.sites.append(self.residual_sites_)
+        self.feature_names_in_ = X.columns.to_numpy(dtype=object)
+        self.n_features_in_ = X.shape[1]
+
+    def _fit_standardizer(self, X: pd.DataFrame, cohort: np.ndarray) -> Tensor:
+        """Learn the cohorts' statistics and return the standardised input in model order."""
+        fitted = CohortStandardizer(scale=self.scale).fit(X, cohort=cohort)
+        self._set_statistics(fitted, fitted.mean_[self.sites_], fitted.sd_[self.sites_])
+        return torch.from_numpy(fitted.transform(X, cohort=cohort).to_numpy())
+
+    def _set_statistics(
+        self, standardizer: CohortStandardizer, mean: pd.DataFrame, sd: pd.DataFrame
+    ) -> None:
+        """Give a standardiser the statistics of the model's sites, in their order."""
+        standardizer.mean_, standardizer.sd_ = mean, sd
+        standardizer.cohorts_ = list(mean.index)
+        standardizer._sites_in = self.sites_
+        standardizer.n_features_in_ = len(self.sites_)
+        self.standardizer_ = standardizer
+
+    def _trainer(self, data: TrainingData) -> Trainer:
+        """Set up the training as the parameters say."""
+        ceiling = None
+        if self.ceiling is not None:
+            values = [self.ceiling[task] for task in self.tasks_]
+            ceiling = torch.tensor(values, dtype=torch.float64)
+        checkpoint = None
+        if self.checkpoint_dir is not None:
+            checkpoint = Path(self.checkpoint_dir) / f"{self._fingerprint(data)}.pt"
+        return Trainer(
+            self.hierarchy_,
+            data,
+            self.tasks_,
+            make_settings(
+                self.preset, self.epochs, self.learning_rate, self.batch_size, self.head_units
+            ),
+            weighting=self.weighting,
+            sharing=self.sharing,
+            stages=self.stages,
+            n_members=self.n_members,
+            ceiling=ceiling,
+            seed=self.random_state,
+            network_options=self._network_options(),
+            checkpoint=Checkpoint(checkpoint, self.checkpoint_every),
+            progress=self.progress,
+        )
+
+    def _fingerprint(self, data: TrainingData) -> str:
+        """Name this training by its parameters and data: only the same one continues a state."""
+        parameters = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name not in ("hierarchy", "checkpoint_dir", "checkpoint_every", "progress")
+        }
+        digest = hashlib.sha256(json.dumps([parameters, self.tasks_], default=str).encode())
+        digest.update(self.hierarchy_.hash.encode())
+        for part in (data.x.sum(0), data.x.sum(1), data.labels, data.covariates):
+            digest.update(part.cpu().numpy().tobytes())
+        digest.update(data.groups.tobytes())
+        return digest.hexdigest()[:16]
+
+    def _network_options(self) -> dict[str, Any]:
+        """Return the options of a member."""
+        return {
+            "head_units": self.head_units,
+            "activation": self.activation,
+            "norm": self.norm,
+            "variational": self.variational,
+            "likelihood": self.likelihood,
+        }
+
+    def _block_shares(self, data: TrainingData) -> pd.DataFrame:
+        """Return each block's share of the spread of the training predictions, per task."""
+        total = pd.DataFrame(0.0, self.tasks_, list(BLOCKS))
+        for member in self.members_:
+            with torch.no_grad():
+                shares = member.heads.shares(member.features(data.x, data.covariates))
+            for block, share in shares.items():
+                total[block] += share.cpu().numpy() / len(self.members_)
+        return total
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted model to a folder: safetensors, JSON and the hierarchy; no pickle.
+
+        Parameters
+        ----------
+        path : str or Path
+            Folder; an older model there is replaced once the new one is complete.
+        """
+        check_is_fitted(self, "members_")
+        persistence.write(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a model written by `save`; its parameter ``hierarchy`` is the restricted one.
+
+        Raises
+        ------
+        MiracleError
+            If the folder holds no model, or one of a later version.
+        """
+        return persistence.read(cls, path)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _group_codes(groups: Any, X: pd.DataFrame) -> np.ndarray:
+    """Return one integer per group; every sample is its own group by default."""
+    if groups is None:
+        return np.arange(len(X))
+    if isinstance(groups, pd.Series):
+        groups = aligned(groups.to_frame(), X, "groups").iloc[:, 0]
+    return pd.factorize(per_sample(np.asarray(groups), X, "groups"))[0]
