@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import nbformat
 import pandas as pd
 import pytest
@@ -25,6 +28,30 @@ def test_the_known_cohorts_are_listed():
     answer = call("fetch", "--list")
     assert answer.exit_code == 0
     assert all(f"GSE{number}" in answer.stdout for number in (42861, 59250, 106648, 87648))
+
+
+def test_the_version_is_that_of_the_package():
+    assert call("--version").stdout == f"miracle {ml.__version__}\n"
+
+
+def test_the_command_is_a_module_too():
+    command = [sys.executable, "-m", "miracle_lib.cli", "--version"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert answer.stdout == f"miracle {ml.__version__}\n"
+
+
+def test_fetch_says_what_is_where(tmp_path):
+    (tmp_path / "beta.csv").write_text("id,cg01\nanna,0.5\n")
+    (tmp_path / "ours.yaml").write_text(
+        "name: ours\ntask: Lupus\nplatform: 450K\ntissue: blood\n"
+        "files: [{url: beta.csv, layout: table}]\n"
+        "phenotypes: {label: {key: status, case: ill, control: well}}\n"
+    )
+    answer = call("fetch", str(tmp_path / "ours.yaml"))
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout == (
+        f"ours: {tmp_path / 'beta.csv'} (17 bytes)\n1 file of 1 cohort: all there.\n"
+    )
 
 
 @pytest.mark.parametrize(
