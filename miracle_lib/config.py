@@ -3,11 +3,12 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.manifest import MANIFEST, ROOT, Strict, read_manifest
+from miracle_lib.manifest import Strict, read_manifest
+from miracle_lib.resources import INSTALLED, MANIFEST, ROOT
 
 
 class Parameters(Strict):
@@ -18,13 +19,14 @@ class Parameters(Strict):
     profile : str
         Name of a profile in ``data_manifest/profiles`` or the path of a YAML file.
     run_dir : str
-        Folder of the run; a relative one is taken from the repository root.
+        Folder of the run; see :func:`run_folder`.
     seed : int
         Seed of everything random.
     selection : {"none", "ttest", "variance"}
         How sites are chosen inside each training fold; ``n_sites`` of them per task.
     min_genes, max_genes : int
-        Gene sets outside these sizes (genes reached by the sites) are left out of the mask.
+        Gene sets outside these sizes (genes reached by the sites) are left out of the mask;
+        ``min_genes`` is at most ``max_genes``.
     n_folds, n_repeats : int
         Cross-validation: folds and repeats.
     weighting : str
@@ -36,7 +38,7 @@ class Parameters(Strict):
     q_threshold : float
         False discovery rate under which a pathway or gene set is named.
     device : str
-        ``auto``, ``cpu`` or a CUDA device.
+        ``auto``, ``cpu``, ``mps`` or a CUDA device that this machine has.
     """
 
     model_config = ConfigDict(strict=True)
@@ -56,6 +58,22 @@ class Parameters(Strict):
     q_threshold: float = Field(0.05, gt=0, le=1)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
 
+    @field_validator("weighting")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        from miracle_lib.model.weighting import POLICIES  # loads torch
+
+        if name not in POLICIES:
+            raise ValueError(f"one of {', '.join(sorted(POLICIES))}")
+        return name
+
+    @field_validator("device")
+    @classmethod
+    def _present(cls, name: str) -> str:
+        if name not in ("auto", "cpu") and name not in (found := _accelerators()):
+            raise ValueError(f"a device of this machine: {', '.join(['auto', 'cpu', *found])}")
+        return name
+
 
 class SimulationSpec(Strict):
     """Simulated cohorts; the names are those of :func:`miracle_lib.simulate_cohorts`."""
@@ -72,7 +90,10 @@ class SimulationSpec(Strict):
 
 
 class AnnotationSpec(Strict):
-    """Where genes and pathways come from: names of ``annotation.yaml`` or paths of files."""
+    """Where genes and pathways come from: names of ``annotation.yaml`` or paths of files.
+
+    What has a folder or an ending is a path and belongs to the folder of the profile.
+    """
 
     array: str = "illumina_450k"
     mask: str
@@ -82,7 +103,10 @@ class AnnotationSpec(Strict):
 
 
 class Profile(Strict):
-    """What a run works on: simulated or real cohorts, their annotation, and default parameters."""
+    """What a run works on: simulated or real cohorts, their annotation, and default parameters.
+
+    Paths belong to the folder of the profile.
+    """
 
     title: str
     simulation: SimulationSpec | None = None
@@ -104,6 +128,32 @@ class Profile(Strict):
     def simulated(self) -> bool:
         """Whether the cohorts are simulated."""
         return self.simulation is not None
+
+    def placed(self, folder: Path) -> "Profile":
+        """Return the profile with every path taken from ``folder``; names stay names."""
+        changed: dict[str, Any] = {"cohorts": [_placed(name, folder) for name in self.cohorts]}
+        if self.annotation is not None:
+            sources = self.annotation.model_dump()
+            libraries = sources.pop("validation").items()
+            given = {key: _placed(name, folder) for key, name in sources.items() if name}
+            given["validation"] = {title: _placed(name, folder) for title, name in libraries}
+            changed["annotation"] = AnnotationSpec(**given)
+        return self.model_copy(update=changed)
+
+
+def _placed(name: str, folder: Path) -> str:
+    """A path is taken from a folder; a name, which has no ending, stays."""
+    is_path = bool(Path(name).suffix) or len(Path(name).parts) > 1
+    return str(folder / Path(name).expanduser()) if is_path else name
+
+
+def _accelerators() -> list[str]:
+    """Devices of this machine besides the processor, by the names that torch gives them."""
+    import torch
+
+    cuda = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    found = cuda if torch.cuda.is_available() else []
+    return [*found, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def _allowed(field: FieldInfo) -> str:
@@ -129,25 +179,36 @@ def _parameter_error(error: ValidationError) -> MiracleError:
     if first["type"] == "extra_forbidden":
         known = ", ".join(Parameters.model_fields)
         return MiracleError(f"parameter '{name}' is not known; known are {known}.")
-    return MiracleError(
-        f"parameter '{name}' is {first['input']!r}; "
-        f"expected {_allowed(Parameters.model_fields[name])}."
-    )
+    own = first["type"] == "value_error"
+    allowed = str(first["ctx"]["error"]) if own else _allowed(Parameters.model_fields[name])
+    return MiracleError(f"parameter '{name}' is {first['input']!r}; expected {allowed}.")
 
 
 def check_parameters(values: dict[str, Any]) -> Parameters:
-    """Check typed values, as they come from a notebook or a profile.
+    """Check typed values, as they come from a notebook or from a profile and a command line.
 
     Raises
     ------
     MiracleError
-        An unknown name or a value of the wrong type, named with what is allowed.
+        An unknown name, a value that is not allowed, named with what is, or two values that do
+        not go together.
 
     Examples
     --------
     >>> check_parameters({"seed": 3}).seed
     3
     """
+    parameters = _check_each(values)
+    least, most = parameters.min_genes, parameters.max_genes
+    if least > most:
+        raise MiracleError(
+            f"parameter 'min_genes' is {least}; expected at most 'max_genes', which is {most}."
+        )
+    return parameters
+
+
+def _check_each(values: dict[str, Any]) -> Parameters:
+    """Check every value by itself: others may follow from elsewhere."""
     try:
         return Parameters(**values)
     except ValidationError as error:
@@ -191,14 +252,31 @@ def profile_path(name: str) -> Path:
     path = Path(name)
     if path.suffix not in {".yaml", ".yml"}:
         path = MANIFEST / "profiles" / f"{name}.yaml"
-    elif not path.is_absolute() and not path.exists():
-        path = ROOT / path
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in (MANIFEST / "profiles").glob("*.yaml")))
         raise MiracleError(
             f"profile '{name}' was not found; expected a YAML file or one of: {known}."
         )
     return path
+
+
+def run_folder(run_dir: str | Path) -> Path:
+    """Absolute path of the folder of a run.
+
+    Parameters
+    ----------
+    run_dir : str or Path
+        A relative one belongs to the current folder; inside a clone, to the top of the clone, so
+        that a notebook finds the same run whether it is executed there or in its own folder.
+
+    Examples
+    --------
+    >>> run_folder("runs/demo").is_absolute()
+    True
+    """
+    here = Path.cwd()
+    in_clone = not INSTALLED and here.is_relative_to(ROOT)
+    return ((ROOT if in_clone else here) / run_dir).resolve()
 
 
 def load_profile(name: str) -> Profile:
@@ -225,7 +303,7 @@ def load_profile(name: str) -> Profile:
         if key in profile.parameters:
             raise MiracleError(f"{path.name}: 'parameters.{key}' is set by the command, not here.")
     try:
-        check_parameters(profile.parameters)
+        _check_each(profile.parameters)
     except MiracleError as error:
         raise MiracleError(f"{path.name}: {error}") from None
-    return profile
+    return profile.placed(path.absolute().parent)

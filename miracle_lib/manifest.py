@@ -9,8 +9,6 @@ from yaml.constructor import ConstructorError
 
 from miracle_lib.errors import MiracleError
 
-ROOT = Path(__file__).resolve().parents[1]
-MANIFEST = ROOT / "data_manifest"
 MOST_BYTES = 1_000_000
 MOST_VALUES = 100_000  # more, aliases written out, is no manifest
 KINDS = {"int": "a number", "float": "a number", "bool": "true or false", "null": "nothing"}
@@ -22,7 +20,7 @@ Content = TypeVar("Content")
 class Strict(BaseModel):
     """A part of a manifest: unknown keys are refused, values do not change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def read_manifest(path: str | Path, content: type[Content]) -> Content:

@@ -1,8 +1,19 @@
+import os
+
 import pytest
 import yaml
 
-from miracle_lib.config import MANIFEST, check_parameters, load_profile, parse_parameters
+from miracle_lib.config import (
+    MANIFEST,
+    ROOT,
+    check_parameters,
+    load_profile,
+    parse_parameters,
+    run_folder,
+)
 from miracle_lib.errors import MiracleError
+from miracle_lib.hierarchy import list_annotation_sources
+from miracle_lib.pipeline.notebooks import open_profile_run
 
 REAL = {
     "title": "ours",
@@ -27,6 +38,10 @@ def write(folder, content):
         ({"selection": "anova"}, ["'selection' is 'anova'", "none, ttest, variance"]),
         ({"q_threshold": "1e-4"}, ["'q_threshold' is '1e-4'", "a number"]),
         ({"device": "gpu"}, ["'device' is 'gpu'", "a text"]),
+        ({"device": "cuda:99"}, ["'device' is 'cuda:99'", "a device of this machine: auto, cpu"]),
+        ({"weighting": "foo"}, ["'weighting' is 'foo'", "one of accuracy", "pwinval, random"]),
+        ({"min_genes": 600}, ["'min_genes' is 600", "at most 'max_genes', which is 500"]),
+        ({"q_threshold": float("nan")}, ["'q_threshold' is nan"]),
     ],
 )
 def test_a_wrong_parameter_is_named_with_what_is_allowed(values, words):
@@ -48,6 +63,8 @@ def test_texts_of_a_command_line_become_typed_values():
         ("seed=a", "'seed' is 'a'; expected an integer"),
         ("seed=1.5", "'seed' is '1.5'; expected an integer"),
         ("folds=3", "'folds' is not known"),
+        ("weighting=foo", "'weighting' is 'foo'; expected one of"),
+        ("device=cuda:99", "'device' is 'cuda:99'; expected a device of this machine"),
     ],
 )
 def test_a_wrong_text_is_refused(text, words):
@@ -94,3 +111,55 @@ def test_text_that_is_not_yaml_is_named(tmp_path):
     path.write_text("title: [a\ncohorts: b: c")
     with pytest.raises(MiracleError, match="broken.yaml, line 2: not valid YAML"):
         load_profile(str(path))
+
+
+def test_sizes_of_gene_sets_are_compared_where_both_are_known(tmp_path):
+    path = write(tmp_path, REAL | {"parameters": {"max_genes": 1000}})
+    given = parse_parameters(["min_genes=600"])
+    assert open_profile_run(path, "run", given).parameters.max_genes == 1000
+    with pytest.raises(MiracleError, match="'min_genes' is 1200; expected at most .* 1000"):
+        open_profile_run(path, "run", parse_parameters(["min_genes=1200"]))
+
+
+def test_paths_in_a_profile_belong_to_its_folder(tmp_path, monkeypatch):
+    """From wherever it is named, and in notebooks, which run in another folder."""
+    there, here = tmp_path / "there", tmp_path / "here"
+    for folder in (there, here):
+        folder.mkdir()
+    write(
+        there,
+        {
+            "title": "ours",
+            "cohorts": ["GSE42861", "cohorts/our_lupus.yaml", str(tmp_path / "other.yaml")],
+            "annotation": {
+                "array": "our_array.csv",
+                "mask": "go_bp",
+                "validation": {"Reactome": "reactome", "Ours": "sets/ours.gmt"},
+            },
+        },
+    )
+    monkeypatch.chdir(here)
+    run = open_profile_run("../there/profile.yaml", "runs/ours", {})
+    assert run.directory == here / "runs" / "ours"
+    assert run.parameters.run_dir == str(run.directory)
+    monkeypatch.chdir(tmp_path)
+    profile = load_profile(run.parameters.profile)
+    paths = [there / "cohorts" / "our_lupus.yaml", there / "our_array.csv", there / "sets/ours.gmt"]
+    found = [profile.cohorts[1], profile.annotation.array, profile.annotation.validation["Ours"]]
+    assert [os.path.normpath(path) for path in found] == list(map(str, paths))
+    assert (profile.cohorts[0], profile.cohorts[2]) == ("GSE42861", str(tmp_path / "other.yaml"))
+    assert profile.annotation.mask == "go_bp"
+    assert profile.annotation.validation["Reactome"] == "reactome"
+    assert profile.annotation.probe_masks is None
+
+
+def test_no_name_of_a_source_looks_like_a_path():
+    assert not [name for name in list_annotation_sources().index if "." in name or "/" in name]
+
+
+def test_a_run_lies_in_the_clone_one_works_in_or_in_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT / "notebooks")
+    assert run_folder("runs/demo") == ROOT / "runs" / "demo"
+    monkeypatch.chdir(tmp_path)
+    assert run_folder("runs/demo") == tmp_path / "runs" / "demo"
+    assert run_folder(tmp_path / "x") == tmp_path / "x"

@@ -16,7 +16,8 @@ from pydantic import (
 )
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.manifest import MANIFEST, Strict, read_manifest
+from miracle_lib.manifest import Strict, read_manifest
+from miracle_lib.resources import MANIFEST
 
 MANIFESTS = MANIFEST / "cohorts"
 

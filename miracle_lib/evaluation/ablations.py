@@ -28,8 +28,9 @@ from miracle_lib.evaluation.validation import (
     select_before_split,
 )
 from miracle_lib.hierarchy import Hierarchy
-from miracle_lib.manifest import MANIFEST, Strict, read_manifest
+from miracle_lib.manifest import Strict, read_manifest
 from miracle_lib.preprocessing import SiteSelector
+from miracle_lib.resources import MANIFEST
 
 ABLATIONS = MANIFEST / "ablations.yaml"
 

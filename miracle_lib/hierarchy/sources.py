@@ -14,7 +14,8 @@ from miracle_lib.hierarchy.gene_sets import read_gene_sets
 from miracle_lib.hierarchy.ontology import read_go, read_reactome
 from miracle_lib.hierarchy.symbols import read_hgnc
 from miracle_lib.hierarchy.text import read_bytes
-from miracle_lib.manifest import MANIFEST, Strict, read_manifest
+from miracle_lib.manifest import Strict, read_manifest
+from miracle_lib.resources import MANIFEST
 
 ANNOTATION = MANIFEST / "annotation.yaml"
 

@@ -8,14 +8,13 @@ from typing import Any
 
 import nbformat
 
-from miracle_lib.config import ROOT, check_parameters, load_profile
+from miracle_lib.config import check_parameters, load_profile, profile_path
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline.run import Run
+from miracle_lib.resources import NOTEBOOKS
 
 log = logging.getLogger(__name__)
-
-NOTEBOOKS = ROOT / "notebooks"
 
 # The steps a notebook shows; they are run before it, where their progress can be seen.
 STEPS_OF = {
@@ -61,7 +60,11 @@ def _execute(run: Run, notebook: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         executed = papermill.execute_notebook(
-            str(notebook), str(target), parameters=values, cwd=str(NOTEBOOKS), kernel_name="python3"
+            str(notebook),
+            str(target),
+            parameters=values,
+            cwd=str(target.parent),
+            kernel_name="python3",
         )
     except PapermillExecutionError as error:
         raise MiracleError(
@@ -83,7 +86,7 @@ def open_profile_run(
     profile : str
         Name or path of a profile.
     run_dir : str
-        Folder of the run.
+        Folder of the run; a relative path belongs to the current folder, as does ``profile``.
     given : dict
         Typed parameter values.
     mirror : str, optional
@@ -94,7 +97,10 @@ def open_profile_run(
             option = name.replace("_", "-")
             raise MiracleError(f"parameter '{name}' is given by --{option}, not by -p.")
     values = {**load_profile(profile).parameters, **given}
-    return Run(check_parameters({**values, "profile": profile, "run_dir": run_dir}), mirror)
+    if profile.endswith((".yaml", ".yml")):
+        profile = str(profile_path(profile).absolute())  # the notebooks run in another folder
+    values |= {"profile": profile, "run_dir": str(Path(run_dir).absolute())}
+    return Run(check_parameters(values), mirror)
 
 
 def execute_run(run: Run) -> None:

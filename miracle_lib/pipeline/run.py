@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from miracle_lib.config import ROOT, Parameters, Profile, check_parameters, load_profile
+from miracle_lib.config import Parameters, Profile, check_parameters, load_profile, run_folder
 from miracle_lib.files import atomic_path, write_json
+from miracle_lib.resources import PACKAGE
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -68,9 +69,8 @@ def step(*, uses: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> Callable
 @cache
 def _code_digest() -> str:
     """Hash of the library's source, without what only draws or talks."""
-    package = ROOT / "miracle_lib"
     aside = {"cli.py", "config.py"}
-    files = sorted(p for p in package.rglob("*.py") if "plots" not in p.parts)
+    files = sorted(p for p in PACKAGE.rglob("*.py") if "plots" not in p.parts)
     digest = hashlib.sha256()
     for path in files:
         if path.name not in aside:
@@ -80,7 +80,7 @@ def _code_digest() -> str:
 
 def _git_commit() -> str:
     """Commit of the working tree, or 'unknown' outside a repository."""
-    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    command = ["git", "-C", str(PACKAGE), "rev-parse", "HEAD"]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.stdout.strip() or "unknown"
 
@@ -106,7 +106,7 @@ class Run:
     def __init__(self, parameters: Parameters, mirror: str | None = None) -> None:
         self.parameters = parameters
         self.profile: Profile = load_profile(parameters.profile)
-        self.directory = (ROOT / parameters.run_dir).resolve()
+        self.directory = run_folder(parameters.run_dir)
         self.mirror = mirror or os.environ.get("MIRACLE_MIRROR")
         self._loaded: dict[Any, Any] = {}
         self._found: set[str] = set()
