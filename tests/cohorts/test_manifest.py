@@ -1,7 +1,6 @@
 import re
 
 import pytest
-import yaml
 
 from miracle_lib.cohorts import list_cohorts, load_manifest
 from miracle_lib.cohorts.manifest import MANIFESTS
@@ -46,6 +45,7 @@ def test_every_manifest_is_complete(path):
     assert manifest.name == path.stem
     assert manifest.citation
     assert manifest.terms
+    assert set(manifest.confidence) == {"files", "label", "covariates", "expected", "citation"}
     accession = path.stem.split("-")[0]
     for file in manifest.files:
         # GEO groups series by thousands: GSE42861 is in GSE42nnn.
@@ -125,8 +125,6 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
         load_manifest(tmp_path / "absent.yaml")
 
 
-def test_unverified_facts_are_marked_in_comments():
-    for name in PAPER:
-        text = (MANIFESTS / f"{name}.yaml").read_text()
-        assert "#" in text
-        assert yaml.safe_load(text)["name"] == name
+def test_the_papers_cohorts_say_how_well_their_facts_are_known():
+    assert load_manifest("GSE42861").confidence["label"] == "verified"
+    assert load_manifest("GSE142512").confidence["label"] == "inferred"
