@@ -11,7 +11,7 @@ import pandas as pd
 import miracle_lib
 from miracle_lib.cohorts.fetch import fetch_file
 from miracle_lib.cohorts.manifest import CohortManifest, DataFile, load_manifest
-from miracle_lib.cohorts.phenotypes import check_numbers, count, read_phenotypes
+from miracle_lib.cohorts.phenotypes import check_numbers, count, covariate_names, read_phenotypes
 from miracle_lib.cohorts.series_matrix import read_series_matrix
 from miracle_lib.cohorts.site_table import (
     SiteTable,
@@ -60,7 +60,8 @@ def load_cohort(
     -------
     AnnData, n_samples x n_sites
         ``X`` float32 beta values, NaN = missing; ``obs`` as `read_phenotypes` returns it plus
-        ``platform``; ``uns["provenance"]`` says where everything came from.
+        ``platform``; ``uns["covariates"]`` names the columns that are covariates,
+        ``uns["provenance"]`` says where everything came from.
 
     Raises
     ------
@@ -83,6 +84,7 @@ def load_cohort(
     obs = obs.loc[table.samples]
     check_numbers(obs, manifest, allow_subset)
     adata = anndata.AnnData(table.values, obs=obs, var=pd.DataFrame(index=table.sites))
+    adata.uns["covariates"] = covariate_names(obs)
     adata.uns["provenance"] = _provenance(manifest, paths, obs)
     return adata
 

@@ -44,7 +44,8 @@ Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 Confidence = Literal["verified", "one source", "inferred", "unverified"]
 # Columns that every cohort has, or that say where a sample was measured; no covariate is called so.
 RESERVED = {"cohort", "subject", "task", "label", "tissue", "age", "sex", "smoking", "platform"}
-RESERVED |= {"slide", "position", "scan_date", "call_rate", "sex_predicted", "flags"}
+RESERVED |= {"slide", "position", "scan_date"}
+RESERVED |= {"call_rate", "sex_predicted", "outlier_score", "flags"}  # of quality control
 
 
 class DataFile(Strict):

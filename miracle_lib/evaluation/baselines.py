@@ -1,5 +1,6 @@
 """What a user would run instead: one tuned scikit-learn model per task, and two simple controls."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation.dense_autoencoder import DenseAutoencoder
 from miracle_lib.evaluation.linear import RowSpace
 from miracle_lib.preprocessing import CohortStandardizer
+
+_log = logging.getLogger(__name__)
 
 
 class Recipe(NamedTuple):
@@ -359,13 +362,17 @@ class _TaskModel(NamedTuple):
         return value
 
 
-def _covariate_table(X: pd.DataFrame) -> ColumnTransformer:
+def _covariate_table(X: pd.DataFrame) -> ColumnTransformer | FunctionTransformer:
     """Impute and scale numbers, encode text; columns without any value are left out."""
     used = X.columns[X.notna().any()]
     if used.empty:
-        raise MiracleError(
-            "The covariates of a task are all missing; expected a value in at least one column."
+        _log.warning(
+            "no covariate is known of %d samples (from %s): without one, every sample is given "
+            "the share of cases",
+            len(X),
+            X.index[0],
         )
+        return FunctionTransformer(_constant)
     numbers = [name for name in used if pd.api.types.is_numeric_dtype(X[name])]
     texts = [name for name in used if name not in numbers]
     return ColumnTransformer(
@@ -381,6 +388,11 @@ def _covariate_table(X: pd.DataFrame) -> ColumnTransformer:
         ],
         sparse_threshold=0,
     )
+
+
+def _constant(table: pd.DataFrame) -> np.ndarray:
+    """A column that tells no sample from another."""
+    return np.zeros((len(table), 1))
 
 
 def _as_text(table: pd.DataFrame) -> pd.DataFrame:

@@ -7,14 +7,12 @@ import anndata
 import pandas as pd
 from anndata import AnnData
 
-from miracle_lib.cohorts import merge_cohorts
+from miracle_lib.cohorts import covariate_names, merge_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import ArrayAnnotation, Hierarchy
 from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, optional_table, simulate
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.preprocessing import estimate_cell_fractions, quality_control
-
-COVARIATES = ("age", "sex", "smoking")
 
 
 @step(uses=("seed",))
@@ -45,7 +43,8 @@ def samples(run: Run, folder: Path) -> None:
     reference = optional_table(spec and spec.cell_reference, run.mirror)
     kept, reports = [], []
     for adata in raw_cohorts(run):
-        if reference is not None:
+        deposited = any(str(name).startswith("cell_") for name in adata.obs)
+        if reference is not None and not deposited:
             fractions = estimate_cell_fractions(adata, reference)
             adata.obs[fractions.columns] = fractions
         controlled, report = quality_control(adata, probe_masks=masks)
@@ -141,10 +140,8 @@ def tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 
 
 def covariate_table(obs: pd.DataFrame) -> pd.DataFrame:
-    """Covariates that a model may be conditioned on: age, sex, smoking and cell fractions."""
-    fractions = [name for name in obs if name.startswith("cell_")]
-    known = [name for name in [*COVARIATES, *fractions] if name in obs and obs[name].notna().any()]
-    return obs[known]
+    """Covariates that a model may be conditioned on: age, sex, cell fractions and others."""
+    return obs[covariate_names(obs)]
 
 
 def _read_json(path: Path) -> dict:

@@ -2,9 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miracle_lib.cohorts import load_manifest, read_phenotypes
-from miracle_lib.cohorts.phenotypes import covariate_names
+from miracle_lib.cohorts import (
+    covariate_names,
+    load_manifest,
+    read_phenotypes,
+    simulate_cohorts,
+)
 from miracle_lib.errors import MiracleError
+from miracle_lib.preprocessing import quality_control
 
 SAMPLES = pd.DataFrame(
     {
@@ -89,6 +94,13 @@ def test_any_covariates(write_manifest):
     samples["bmi"] = ["24", "thin"]
     with pytest.raises(MiracleError, match="bmi of sample 's1' is 'thin', not a number"):
         read(write_manifest, samples, **rules(covariates=covariates))
+
+
+def test_what_quality_control_adds_is_no_covariate():
+    (cohort,) = simulate_cohorts({"RA": 40}, n_sites=300).cohorts.values()
+    controlled, _ = quality_control(cohort)
+    assert len(controlled.obs.columns) > len(cohort.obs.columns)
+    assert covariate_names(controlled.obs) == covariate_names(cohort.obs)
 
 
 def test_deposited_cell_fractions(write_manifest, caplog):

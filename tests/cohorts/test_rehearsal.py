@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import miracle_lib as ml
-from miracle_lib.cohorts.phenotypes import covariate_names
+from miracle_lib.cohorts import covariate_names
 
 pytestmark = pytest.mark.mirror
 

@@ -107,9 +107,18 @@ def test_bad_input_is_named(planted):
         PerTaskBaseline("covariates").fit(X, Y)
     with pytest.raises(MiracleError, match="Task 'RA' has one class in the training part"):
         PerTaskBaseline().fit(X, Y.assign(RA=Y["RA"] * 0), cohort)
-    nothing = pd.DataFrame({"age": np.nan}, X.index)
-    with pytest.raises(MiracleError, match="covariates of a task are all missing"):
-        PerTaskBaseline("covariates").fit(X, Y, covariates=nothing)
+
+
+def test_a_task_without_covariates_is_given_its_share_of_cases(planted, caplog):
+    X, Y, _, _ = planted
+    ages = pd.DataFrame({"age": np.arange(len(X), dtype=float)}, X.index)
+    unknown = Y.columns[0]
+    ages[Y[unknown].notna()] = np.nan
+    model = PerTaskBaseline("covariates").fit(X, Y, covariates=ages)
+    proba = model.predict_proba(X, covariates=ages)
+    np.testing.assert_allclose(proba[unknown], Y[unknown].mean(), atol=1e-3)
+    assert all(proba[task].nunique() > 1 for task in Y.columns[1:])
+    assert "no covariate is known" in caplog.text
 
 
 def test_the_best_site_is_found_beside_sites_without_a_value(recwarn):
