@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from miracle_lib import __version__
 from miracle_lib.errors import MiracleError
+from miracle_lib.extras import needs
 from miracle_lib.files import atomic_path
 
 Tables = dict[str, pd.DataFrame]
@@ -187,12 +188,8 @@ def _backend(scheduler: Any, shared: list[Data]) -> Iterator[None]:
             warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
             yield
         return
-    try:
+    with needs("cluster", "A scheduler"):
         from distributed import Client
-    except ImportError as error:
-        raise MiracleError(
-            "A scheduler was given but Dask is not installed; expected the extra 'cluster'."
-        ) from error
     client = Client(scheduler, set_as_default=False) if isinstance(scheduler, str) else scheduler
     try:
         with joblib.parallel_config("dask", client=client, scatter=shared or None, n_jobs=-1):

@@ -10,10 +10,7 @@ from scipy import sparse
 from torch import nn
 
 from miracle_lib.errors import MiracleError
-
-with warnings.catch_warnings():
-    warnings.filterwarnings("ignore", "IProgress not found")  # a notebook widget of tqdm
-    from captum.attr import DeepLift, IntegratedGradients, LayerDeepLift, LayerIntegratedGradients
+from miracle_lib.extras import needs
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
@@ -102,10 +99,13 @@ def attribute(
 
 def _explainers(module: nn.Module, level: Level, method: Method) -> list:
     """One explainer per member for inner nodes (members add up), one for the sites."""
+    with needs("interpret", "Attribution"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")  # a notebook widget of tqdm
+        from captum import attr
+    integrated = method == "integrated_gradients"
     if level == "site":
-        kind = IntegratedGradients if method == "integrated_gradients" else DeepLift
-        return [kind(module)]
-    kind = LayerIntegratedGradients if method == "integrated_gradients" else LayerDeepLift
+        return [(attr.IntegratedGradients if integrated else attr.DeepLift)(module)]
+    kind = attr.LayerIntegratedGradients if integrated else attr.LayerDeepLift
     layer = "site_to_gene" if level == "gene" else "gene_to_mean"
     return [kind(module, getattr(member.network, layer)) for member in module.members]
 

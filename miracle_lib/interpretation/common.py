@@ -8,6 +8,7 @@ import pandas as pd
 from scipy.stats import chi2, false_discovery_control, ttest_ind
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.extras import needs
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
@@ -215,7 +216,8 @@ def beyond_panels(
         Indexed by "alone", each panel and "all panels": difference (cases minus controls, in SD of
         the activity) after adjustment, p_value, retained (share of the difference alone).
     """
-    import statsmodels.api as sm
+    with needs("interpret", "The comparison adjusted for control panels"):
+        import statsmodels.api as sm
 
     label = label.dropna()
     y = activity.loc[label.index] / activity.loc[label.index].std()

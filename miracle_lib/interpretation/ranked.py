@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping
 
-import gseapy
 import numpy as np
 import pandas as pd
 from scipy.stats import beta, false_discovery_control, norm
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.extras import needs
 
 
 def gene_scores(ranking: pd.Series, site_gene: pd.DataFrame) -> pd.Series:
@@ -95,6 +95,8 @@ def prerank(
     # Genes that share their best site tie; an order by name keeps the result reproducible.
     scores = scores.sort_index().sort_values(ascending=False, kind="stable")
     scores = scores - 1e-9 * np.arange(len(scores))
+    with needs("interpret", "Ranked enrichment"):
+        import gseapy
     found = gseapy.prerank(
         rnk=scores,
         gene_sets=eligible,
@@ -166,6 +168,8 @@ def ssgsea(
     spread = by_gene.std(axis=1)
     by_gene = by_gene[spread > 0].div(spread[spread > 0], axis=0)
     eligible = _eligible(by_gene.index, gene_sets, min_genes, max_genes)
+    with needs("interpret", "Single-sample enrichment"):
+        import gseapy
     found = gseapy.ssgsea(
         data=by_gene,
         gene_sets=eligible,

@@ -1,12 +1,14 @@
 """Building the book from the notebooks of a run."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from miracle_lib.config import ROOT
 from miracle_lib.errors import MiracleError
+from miracle_lib.extras import needs
+from miracle_lib.resources import BOOK, ROOT
 
 # The package has no __main__, and the command may not be on the PATH.
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
@@ -25,32 +27,41 @@ def build_book(run_dir: str | Path, *, strict: bool = True) -> Path:
     Returns
     -------
     Path
-        ``index.html`` in the run's ``book`` folder.
+        ``index.html`` in the run's ``book`` folder, beside a copy of the sources it was built
+        from.
 
     Raises
     ------
     MiracleError
-        ``run_dir`` is no run, or the build fails.
+        ``run_dir`` is no run, the book's tools are not installed, or the build fails.
     """
     run_dir = Path(run_dir).resolve()
     if not (run_dir / "run.json").is_file():
         raise MiracleError(f"{run_dir} holds no run.json; expected the folder of a run.")
-    command = [
-        sys.executable,
-        "-c",
-        "from jupyter_book.cli.main import main; main()",
-        "build",
-        "book/",
-    ]
-    command += ["--path-output", str(run_dir / "book"), "--quiet", "--all"]
+    with needs("book", "The book"):
+        import jupyter_book  # noqa: F401
+        import latex2mathml  # noqa: F401
+    book = run_dir / "book"
+    source = _copy_source(book / "source")
+    command = [sys.executable, "-c", JUPYTER_BOOK, "build", str(source)]
+    command += ["--path-output", str(book), "--quiet", "--all"]
     command += ["-W", "-n", "--keep-going"] if strict else []
     environment = {**os.environ, "MIRACLE_RUN": str(run_dir)}
     answer = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        command, cwd=book, env=environment, capture_output=True, text=True, check=False
     )
-    index = run_dir / "book" / "_build" / "html" / "index.html"
+    index = book / "_build" / "html" / "index.html"
     if answer.returncode or not index.is_file():
         raise MiracleError(
             f"the book was not built:\n{answer.stdout[-2000:]}{answer.stderr[-4000:]}"
         )
     return index
+
+
+def _copy_source(folder: Path) -> Path:
+    """Copy pages and configuration, because a build writes among the pages; give the pages."""
+    shutil.rmtree(folder, ignore_errors=True)
+    made = shutil.ignore_patterns("__pycache__", "notebooks")
+    pages = Path(shutil.copytree(BOOK, folder / "book", ignore=made))
+    shutil.copy(ROOT / "_config.yml", folder)
+    return pages

@@ -4,12 +4,12 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from types import ModuleType
 from typing import Any
-
-import nbformat
 
 from miracle_lib.config import check_parameters, load_profile, profile_path
 from miracle_lib.errors import MiracleError
+from miracle_lib.extras import needs
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline.run import Run
 from miracle_lib.resources import NOTEBOOKS
@@ -27,15 +27,23 @@ STEPS_OF = {
 }
 
 
+def _notebook_tools() -> tuple[ModuleType, ModuleType]:
+    """Give nbformat and papermill, which prints a warning when imported inside a notebook."""
+    with needs("book", "A run"):
+        import nbformat
+        import papermill
+    return nbformat, papermill
+
+
 def parameters_of(notebook: Path) -> list[str]:
     """Names of the parameters that a notebook declares."""
-    import papermill  # prints a warning when imported inside a notebook
-
+    _, papermill = _notebook_tools()
     return list(papermill.inspect_notebook(str(notebook)))
 
 
 def _key(run: Run, notebook: Path, values: dict[str, Any]) -> str:
     """Hash of a notebook's source, its parameters and the results it shows."""
+    nbformat, _ = _notebook_tools()
     cells = nbformat.read(notebook, as_version=4).cells
     source = [(cell.cell_type, cell.source) for cell in cells]
     steps = [run.key(name) for name in STEPS_OF[notebook.stem]]
@@ -45,9 +53,7 @@ def _key(run: Run, notebook: Path, values: dict[str, Any]) -> str:
 
 def _execute(run: Run, notebook: Path) -> None:
     """Execute one notebook into the run directory unless the same is there already."""
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
+    nbformat, papermill = _notebook_tools()
     every = run.parameters.model_dump()
     values = {name: every[name] for name in parameters_of(notebook)}
     target = run.directory / "notebooks" / notebook.name
@@ -66,7 +72,7 @@ def _execute(run: Run, notebook: Path) -> None:
             cwd=str(target.parent),
             kernel_name="python3",
         )
-    except PapermillExecutionError as error:
+    except papermill.PapermillExecutionError as error:
         raise MiracleError(
             f"{notebook.name}: {error.ename}: {error.evalue.splitlines()[0]} "
             f"(the executed copy with the error is {target})."
@@ -116,6 +122,7 @@ def execute_run(run: Run) -> None:
     MiracleError
         A notebook is missing or fails; the executed copy with its error is kept.
     """
+    _notebook_tools()
     run.describe()
     for number, (name, steps) in enumerate(STEPS_OF.items(), start=1):
         notebook = NOTEBOOKS / f"{name}.ipynb"
