@@ -18,6 +18,7 @@ _PUBLIC = {
     "load_cohort": "miracle_lib.cohorts",
     "merge_cohorts": "miracle_lib.cohorts",
     "overrepresentation": "miracle_lib.interpretation",
+    "predict": "miracle_lib.estimator",
     "read_gene_sets": "miracle_lib.hierarchy",
     "read_illumina_manifest": "miracle_lib.hierarchy",
     "simulate_cohorts": "miracle_lib.cohorts",

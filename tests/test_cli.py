@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
@@ -135,18 +136,34 @@ def test_predict_writes_what_the_model_says(saved, tmp_path):
     answer = call("predict", str(path), str(tmp_path / "new.csv"), "-o", str(tmp_path / "p.csv"))
     assert answer.exit_code == 0, answer.stderr
     written = pd.read_csv(tmp_path / "p.csv", index_col=0)
-    pd.testing.assert_frame_equal(
-        written, model.predict_proba(X), check_names=False, check_dtype=False, atol=1e-5
-    )
+    expected = model.predict_proba(X)
+    for task in model.tasks_:
+        own = written.index[written.index.str.startswith(task)]
+        assert (written.loc[own, f"verdict[{task}]"] != "not to be used").all()
+        np.testing.assert_allclose(
+            written.loc[own, f"probability[{task}]"], expected.loc[own, task], atol=1e-5
+        )
 
 
-def test_predict_refuses_a_table_with_too_few_sites_and_writes_nothing(saved, tmp_path):
+def test_predict_refuses_samples_with_too_few_sites_and_says_so(saved, tmp_path):
     path, _, X = saved
-    X.iloc[:, :20].to_csv(tmp_path / "few.csv")
+    X.iloc[:3, :20].to_csv(tmp_path / "few.csv")
     answer = call("predict", str(path), str(tmp_path / "few.csv"), "-o", str(tmp_path / "p.csv"))
+    assert answer.exit_code == 3
+    assert "of the model's sites are measured" in answer.stderr
+    written = pd.read_csv(tmp_path / "p.csv", index_col=0)
+    assert (written.filter(like="verdict[") == "not to be used").all(axis=None)
+    assert written.filter(like="probability[").isna().all(axis=None)
+
+
+def test_predict_does_not_write_onto_what_it_reads(saved, tmp_path):
+    path, _, X = saved
+    X.iloc[:2].to_csv(tmp_path / "new.csv")
+    before = (tmp_path / "new.csv").read_bytes()
+    answer = call("predict", str(path), str(tmp_path / "new.csv"), "-o", str(tmp_path / "new.csv"))
     assert answer.exit_code == 1
-    assert "a share of" in answer.stderr
-    assert not (tmp_path / "p.csv").exists()
+    assert "is the table itself" in answer.stderr
+    assert (tmp_path / "new.csv").read_bytes() == before
 
 
 def test_info_names_tasks_and_sizes(saved):

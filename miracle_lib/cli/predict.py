@@ -6,14 +6,39 @@ import typer
 
 from miracle_lib.cli.common import one_sentence
 
+SOME_REFUSED = 3  # exit status
+
 
 @one_sentence
 def predict(
     model: Annotated[str, typer.Argument(help="Folder of a saved model.")],
     table: Annotated[str, typer.Argument(help="Beta values: CSV, TSV, parquet or h5ad.")],
     output: Annotated[str, typer.Option("--output", "-o", help="CSV to write.")],
+    sites: Annotated[
+        float, typer.Option(help="Least share of the model's sites that a sample must have.")
+    ] = 0.5,
+    weight: Annotated[
+        float, typer.Option(help="Least share of the model's weight on measured sites.")
+    ] = 0.5,
+    quantile: Annotated[
+        float, typer.Option(help="Quantile of held-out distances beyond which it is uncertain.")
+    ] = 0.99,
+    factor: Annotated[
+        float, typer.Option(help="Multiple of that distance beyond which it is refused.")
+    ] = 1.25,
 ) -> None:
-    """Predict every task for the samples of a table."""
-    from miracle_lib.estimator import predict_table
+    """Predict every task for the samples of a table, and say which predictions can be believed.
 
-    predict_table(model, table, output)
+    Exit status 3: the table was written, and some samples in it are not to be used for any task.
+    """
+    from miracle_lib.estimator import Limits, predict_table
+    from miracle_lib.estimator.reliability import REFUSED
+
+    result = predict_table(model, table, output, Limits(sites, weight, quantile, factor))
+    verdicts = result.filter(like="verdict[")
+    refused = (verdicts == REFUSED).all(axis=1)
+    for sample, warning in result["warning"][result["warning"] != ""].items():
+        typer.echo(f"{sample}: {warning}", err=True)
+    typer.echo(f"{output}: {len(result)} samples, {refused.sum()} of them not to be used")
+    if refused.any():
+        raise typer.Exit(SOME_REFUSED)

@@ -2,6 +2,7 @@
 
 from miracle_lib.estimator.classifier import MiracleClassifier
 from miracle_lib.estimator.persistence import describe_model
+from miracle_lib.estimator.reliability import Limits, predict
 from miracle_lib.estimator.tables import predict_table
 
-__all__ = ["MiracleClassifier", "describe_model", "predict_table"]
+__all__ = ["Limits", "MiracleClassifier", "describe_model", "predict", "predict_table"]

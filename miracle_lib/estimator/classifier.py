@@ -20,6 +20,7 @@ from miracle_lib.estimator import persistence
 from miracle_lib.estimator.prediction import BLOCKS, Prediction, take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
+from miracle_lib.preprocessing.familiarity import held_out_distances
 from miracle_lib.training import Checkpoint, Trained, Trainer, TrainingData, make_settings
 from miracle_lib.training.inputs import (
     CovariateCoder,
@@ -105,6 +106,9 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     sites_, residual_sites_ : Index
         Sites of the model, those of the hierarchy first; and those outside it.
     standardizer_ : CohortStandardizer
+    held_out_distances_ : dict of str to ndarray
+        Per cohort, the sorted distances of its samples from the profile of all its others; what
+        `miracle_lib.predict` measures new samples by.
     members_ : list of Member
         The trained networks; ``network_`` is the autoencoder of the first.
     history_ : DataFrame
@@ -295,7 +299,11 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         """Learn the cohorts' statistics and return the standardised input in model order."""
         fitted = CohortStandardizer(scale=self.scale).fit(X, cohort=cohort)
         self._set_statistics(fitted, fitted.mean_[self.sites_], fitted.sd_[self.sites_])
-        return torch.from_numpy(fitted.transform(X, cohort=cohort).to_numpy())
+        z = fitted.transform(X, cohort=cohort).to_numpy()
+        self.held_out_distances_ = {
+            name: np.sort(held_out_distances(z[cohort == name])) for name in fitted.cohorts_
+        }
+        return torch.from_numpy(z)
 
     def _set_statistics(
         self, standardizer: CohortStandardizer, mean: pd.DataFrame, sd: pd.DataFrame

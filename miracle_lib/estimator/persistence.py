@@ -43,6 +43,8 @@ def write(model: MiracleClassifier, path: str | Path) -> None:
         "ceiling": torch.from_numpy(model.ceiling_.to_numpy()),
         "block_share": torch.from_numpy(model.block_share_.to_numpy()),
     }
+    for index, name in enumerate(model.standardizer_.cohorts_):
+        tensors[f"held_out.{index}"] = torch.from_numpy(model.held_out_distances_[name])
     for index, member in enumerate(model.members_):
         tensors |= {f"{index}.{key}": value for key, value in member.state_dict().items()}
     save_model(path, about, tensors, model.hierarchy_)
@@ -67,6 +69,9 @@ def read(cls: type[MiracleClassifier], path: str | Path) -> MiracleClassifier:
         for name in ("mean", "sd")
     )
     model._set_statistics(CohortStandardizer(scale=model.scale), *statistics)
+    model.held_out_distances_ = {
+        name: tensors[f"held_out.{index}"].numpy() for index, name in enumerate(about["cohorts"])
+    }
     model._coder = CovariateCoder(**about["covariates"])
     model.prior_ = Prior(tensors["prior_scale"].numpy(), about["sharing"])
     model.ceiling_ = pd.Series(tensors["ceiling"].numpy(), model.tasks_)

@@ -4,13 +4,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from miracle_lib.cohorts.tables import read_beta_values
+from miracle_lib.cohorts.site_table import average_replicates, check_names
+from miracle_lib.cohorts.tables import read_table
+from miracle_lib.errors import MiracleError
 from miracle_lib.estimator.classifier import MiracleClassifier
+from miracle_lib.estimator.reliability import Limits, predict
 from miracle_lib.files import atomic_path
 
 
 def predict_table(
-    model_path: str | Path, table_path: str | Path, output_path: str | Path
+    model_path: str | Path,
+    table_path: str | Path,
+    output_path: str | Path,
+    limits: Limits | None = None,
 ) -> pd.DataFrame:
     """Predict every task for the samples of a file and write a CSV.
 
@@ -21,7 +27,9 @@ def predict_table(
     table_path : str or Path
         Beta values, sites x samples or the other way round: CSV, TSV, parquet or h5ad.
     output_path : str or Path
-        CSV with a column ``sample`` and one probability per task.
+        CSV with a row per sample; columns as `miracle_lib.predict` gives them.
+    limits : Limits, optional
+        When a sample is uncertain or refused.
 
     Returns
     -------
@@ -31,12 +39,15 @@ def predict_table(
     Raises
     ------
     MiracleError
-        If a file cannot be read, or too few of the model's sites are in the table.
+        If a file cannot be read, or the output is the input.
     """
+    if Path(output_path).resolve() == Path(table_path).resolve():
+        raise MiracleError(f"{output_path} is the table itself; name another file to write.")
     model = MiracleClassifier.load(model_path)
-    table = read_beta_values(table_path)
-    X = pd.DataFrame(table.values, table.samples, table.sites)
-    proba = model.predict_proba(X).rename_axis("sample")
+    table = read_table(table_path)
+    check_names(table, Path(table_path).name)
+    table = average_replicates(table)
+    result = predict(model, pd.DataFrame(table.values, table.samples, table.sites), limits)
     with atomic_path(output_path) as temporary:
-        proba.to_csv(temporary)
-    return proba
+        result.to_csv(temporary)
+    return result

@@ -205,12 +205,19 @@ def test_table_of_a_user_is_predicted(data, fitted, tmp_path):
     fitted.save(tmp_path / "model")
     X.T.to_csv(tmp_path / "beta.csv")
     predict_table(tmp_path / "model", tmp_path / "beta.csv", tmp_path / "out.csv")
-    written = pd.read_csv(tmp_path / "out.csv", index_col="sample")
-    assert list(written.columns) == ["MS", "RA"]
-    np.testing.assert_allclose(written.loc[X.index], fitted.predict_proba(X), atol=1e-4)
+    columns = ["probability[MS]", "probability[RA]"]
+    written = pd.read_csv(tmp_path / "out.csv", index_col="sample")[columns]
+    believed = pd.read_csv(tmp_path / "out.csv", index_col="sample")["verdict[MS]"]
+    assert believed.isin(["reliable", "uncertain", "not to be used"]).all()
+    expected = fitted.predict_proba(X).to_numpy()
+    np.testing.assert_allclose(
+        written.loc[X.index], np.where(written.isna(), np.nan, expected), atol=1e-4
+    )
     twice = pd.concat([X.add_suffix("_TC11", axis=1), X.add_suffix("_TC12", axis=1)], axis=1)
     twice.to_csv(tmp_path / "epic_v2.csv")
-    again = predict_table(tmp_path / "model", tmp_path / "epic_v2.csv", tmp_path / "out.csv")
+    again = predict_table(tmp_path / "model", tmp_path / "epic_v2.csv", tmp_path / "out.csv")[
+        columns
+    ]
     np.testing.assert_allclose(again, written, atol=1e-6)
     text = describe_model(tmp_path / "model")
     assert f"{len(fitted.hierarchy_.pathways)}" in text

@@ -1,0 +1,118 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import miracle_lib as ml
+from miracle_lib.errors import MiracleError
+from miracle_lib.estimator import Limits, predict_table
+from miracle_lib.estimator.reliability import _site_weights
+
+
+@pytest.fixture(scope="module")
+def cohorts():
+    """Training and held-out samples of two cohorts, and a model of the first."""
+    data = ml.simulate_cohorts({"MS": 100, "RA": 500}, n_sites=400, missing=0.01, random_state=3)
+    X, Y, obs = ml.merge_cohorts(list(data.cohorts.values()))
+    subject = pd.factorize(obs["subject"])[0]
+    new = np.random.default_rng(0).permutation(subject.max() + 1)[subject] % 2 == 1
+    hierarchy = ml.Hierarchy.from_tables(data.site_gene, data.gene_sets, sites=X.columns)
+    model = ml.MiracleClassifier(hierarchy, epochs=(1, 5, 0), progress=False)
+    model.fit(X[~new], Y[~new], cohort=obs["cohort"][~new])
+    return model, X[new & Y["RA"].notna().to_numpy()], X[~new]
+
+
+def verdicts(model, X, task="RA"):
+    return ml.predict(model, X)[f"verdict[{task}]"]
+
+
+def test_new_samples_of_the_cohort_are_believed(cohorts):
+    model, X, _ = cohorts
+    result = ml.predict(model, X)
+    assert (result["verdict[RA]"] == "reliable").mean() >= 0.95
+    expected = model.predict_proba(X)["RA"]
+    kept = result["probability[RA]"].dropna()
+    np.testing.assert_allclose(kept, expected[kept.index], atol=1e-5)
+    assert result["distance[Simulated RA]"].mean() == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("what", ["noise", "zeros", "inverted", "shuffled", "empty"])
+def test_what_is_no_blood_of_the_cohort_is_flagged(cohorts, what):
+    model, X, _ = cohorts
+    rng = np.random.default_rng(0)
+    wrong = {
+        "noise": rng.random(X.shape),
+        "zeros": np.zeros(X.shape),
+        "inverted": 1 - X.to_numpy(),
+        "shuffled": rng.permuted(X.to_numpy(), axis=1),
+        "empty": np.full(X.shape, np.nan),
+    }[what]
+    result = ml.predict(model, pd.DataFrame(wrong, X.index, X.columns))
+    assert (result["verdict[RA]"] == "not to be used").mean() >= 0.99
+    assert (result["warning"] != "").all()
+    assert result["probability[RA]"].notna().mean() <= 0.01
+
+
+def test_one_bad_sample_does_not_stop_the_others(cohorts):
+    model, X, _ = cohorts
+    X = X.iloc[:4].copy()
+    X.iloc[0] = np.log2(X.iloc[0] / (1 - X.iloc[0]))
+    X.iloc[1] *= 100
+    X.iloc[3] = X.iloc[2]
+    result = ml.predict(model, X)
+    assert "M-values?" in result["warning"].iloc[0]
+    assert "percents?" in result["warning"].iloc[1]
+    assert result["probability[RA]"].isna().tolist()[:2] == [True, True]
+    assert result["probability[RA]"].notna().iloc[2]
+    assert result["warning"].iloc[3].startswith("the same values as sample")
+
+
+def test_a_sample_gets_the_same_row_alone_and_in_a_batch(cohorts):
+    model, X, _ = cohorts
+    batch = ml.predict(model, X.iloc[:6])
+    alone = pd.concat([ml.predict(model, X.iloc[[row]]) for row in range(6)])
+    pd.testing.assert_frame_equal(alone, batch, atol=1e-5)
+
+
+def test_weight_counts_and_not_the_number_of_sites(cohorts):
+    """Twenty sites that carry the weight are gone: most sites are there, the prediction is not."""
+    model, X, _ = cohorts
+    weight = pd.Series(_site_weights(model, "RA"), model.sites_).sort_values(ascending=False)
+    gone = weight.index[: int((weight.cumsum() < 0.55).sum()) + 1]
+    result = ml.predict(model, X.drop(columns=gone), Limits(sites=0.1))
+    assert (result["weight_present[RA]"] < 0.5).all()
+    assert (result["verdict[RA]"] == "not to be used").all()
+    half = ml.predict(model, X.drop(columns=weight.index[:20]), Limits(sites=0.1))
+    assert half["weight_present[RA]"].mean() == pytest.approx(1 - weight[:20].sum(), abs=0.02)
+
+
+def test_weights_are_the_slopes_of_the_logit(cohorts):
+    model, X, _ = cohorts
+    z = model.standardized(X.iloc[:1], "RA")
+    module = model.logit_module("RA")
+    moved = z.repeat(len(model.sites_), 1)
+    moved[range(len(moved)), range(len(moved))] += 1
+    slopes = (module(moved) - module(z)).abs().detach().numpy()
+    np.testing.assert_allclose(_site_weights(model, "RA"), slopes / slopes.sum(), atol=1e-4)
+
+
+def test_a_saved_model_knows_its_cohorts(cohorts, tmp_path):
+    model, X, _ = cohorts
+    model.save(tmp_path / "model")
+    loaded = ml.MiracleClassifier.load(tmp_path / "model")
+    pd.testing.assert_frame_equal(ml.predict(loaded, X), ml.predict(model, X), atol=1e-5)
+    X.iloc[:3].to_csv(tmp_path / "new.csv")
+    written = predict_table(tmp_path / "model", tmp_path / "new.csv", tmp_path / "out.csv")
+    assert list(written.index) == list(X.index[:3])
+
+
+def test_names_that_occur_twice_are_refused(cohorts):
+    model, X, _ = cohorts
+    with pytest.raises(MiracleError, match="X names sample"):
+        ml.predict(model, pd.concat([X.iloc[:1], X.iloc[:1]]))
+
+
+def test_limits_are_checked():
+    with pytest.raises(MiracleError, match="limit factor is 0.5; expected at least 1"):
+        Limits(factor=0.5)
+    with pytest.raises(MiracleError, match="limit sites is 2; expected 0 to 1"):
+        Limits(sites=2)
