@@ -8,7 +8,10 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from miracle_lib.cohorts.phenotypes import covariate_names
 from miracle_lib.errors import MiracleError
+
+_ROUNDING = 1e-3  # files may hold the same value with another number of digits
 
 
 def merge_cohorts(
@@ -17,7 +20,8 @@ def merge_cohorts(
     """Join cohorts into a beta table, a task table and a sample table.
 
     A site that a cohort lacks stays missing (NaN): nothing is filled in here, so the values carry
-    no mark of the cohort beyond what is measured.
+    no mark of the cohort beyond what is measured. A sample of two cohorts with different tasks,
+    such as a control that two diseases share, is one sample with two labels.
 
     Parameters
     ----------
@@ -33,13 +37,15 @@ def merge_cohorts(
     Y : DataFrame of shape (n_samples, n_tasks)
         1 case, 0 control, NaN for samples without a label for the task.
     obs : DataFrame of shape (n_samples, n_columns)
-        The columns of all cohorts' ``obs``.
+        The columns of all cohorts' ``obs``; of a shared sample, what the first of its cohorts
+        says, and from the others what that one does not know.
 
     Raises
     ------
     MiracleError
-        If cohorts share no site or share a sample name, a column is absent, a label is not 0, 1
-        or NaN, or the labels of a task are all cases or all controls.
+        If cohorts share no site, a sample occurs twice for one task or with different values or
+        covariates, a column is absent, a label is not 0, 1 or NaN, or the labels of a task are
+        all cases or all controls.
 
     Examples
     --------
@@ -54,25 +60,32 @@ def merge_cohorts(
     if sites not in ("intersection", "union"):
         raise MiracleError(f"sites is {sites!r}; expected 'intersection' or 'union'.")
     names = [_name(cohort, number) for number, cohort in enumerate(cohorts)]
-    obs = _samples(cohorts, names)
-    labels = _labels(obs)
+    stacked = _samples(cohorts, names)
+    Y = _task_table(stacked)
+    obs = _joined(stacked)
     columns = _columns(cohorts, names, sites)
 
     values = np.full((len(obs), len(columns)), np.nan, np.float32)
-    start = 0
+    filled = 0  # samples are in the order in which they first occur
     for cohort in cohorts:
         here = columns.get_indexer(cohort.var_names)
-        rows = slice(start, start + cohort.n_obs)
-        if cohort.n_vars == len(columns) and (here == np.arange(len(columns))).all():
-            values[rows] = cohort.X
+        kept = np.flatnonzero(here >= 0)
+        whole = cohort.n_vars == len(columns) and (here == np.arange(len(columns))).all()
+        rows = obs.index.get_indexer(cohort.obs_names)
+        new = rows >= filled
+        fresh = slice(filled, filled + new.sum())
+        read = cohort.X if new.all() else cohort.X[new]
+        if whole:
+            values[fresh] = read
         else:
-            kept = np.flatnonzero(here >= 0)
-            values[rows, here[kept]] = np.asarray(cohort.X)[:, kept]
-        start = rows.stop
+            values[fresh, here[kept]] = np.asarray(read)[:, kept]
+        for row, known in zip(rows[~new], np.asarray(cohort.X[~new]), strict=True):
+            part = values[row, here[kept]]
+            _check_same(obs.index[row], part, known[kept], columns[here[kept]], cohort)
+            values[row, here[kept]] = np.where(np.isnan(part), known[kept], part)
+        filled = fresh.stop
     X = pd.DataFrame(values, obs.index, columns, copy=False)
 
-    tasks = obs["task"].dropna().unique()
-    Y = pd.DataFrame({task: labels.where(obs["task"] == task) for task in tasks}, obs.index)
     Y = Y.loc[:, Y.notna().any()]
     for task, column in Y.items():
         if column.nunique() == 1:
@@ -101,17 +114,70 @@ def _name(cohort: AnnData, number: int) -> str:
 
 
 def _samples(cohorts: Sequence[AnnData], names: list[str]) -> pd.DataFrame:
-    """Stack the sample tables; sample names must be unique."""
+    """Stack the sample tables; a sample may occur once for each task."""
     tables = [cohort.obs.astype(_plain(cohort.obs)) for cohort in cohorts]
     columns = dict.fromkeys(column for table in tables for column in table)
     # A column that is empty in one cohort must not decide the type of the whole.
     obs = pd.concat([table.dropna(axis=1, how="all") for table in tables])
     obs = obs.reindex(columns=list(columns))
-    if not obs.index.is_unique:
-        sample = obs.index[obs.index.duplicated()][0]
+    twice = pd.MultiIndex.from_arrays([obs.index, obs["task"]]).duplicated()
+    if twice.any():
+        sample = obs.index[twice][0]
         where = [n for n, cohort in zip(names, cohorts, strict=True) if sample in cohort.obs_names]
         raise MiracleError(f"Sample {sample!r} occurs more than once (in {', '.join(where)}).")
     return obs
+
+
+def _task_table(stacked: pd.DataFrame) -> pd.DataFrame:
+    """The labels of every sample, one column per task."""
+    labels = _labels(stacked)
+    samples = stacked.index[~stacked.index.duplicated()]
+    tasks = stacked["task"].dropna().unique()
+    return pd.DataFrame(
+        {task: labels[stacked["task"] == task].reindex(samples) for task in tasks}, samples
+    )
+
+
+def _joined(stacked: pd.DataFrame) -> pd.DataFrame:
+    """One row per sample: what the first of its cohorts says, completed by the others."""
+    again = stacked.index.duplicated()
+    if not again.any():
+        return stacked
+    obs = stacked[~again].copy()
+    for name in covariate_names(stacked):
+        known = stacked[name].dropna()
+        differing = known.groupby(level=0).nunique()
+        if (differing > 1).any():
+            sample = differing.index[differing > 1][0]
+            raise MiracleError(
+                f"Sample {sample!r} is in {_and(stacked.loc[sample, 'cohort'])} with different "
+                f"values of {name}: {_and(known[sample])}."
+            )
+        obs[name] = obs[name].fillna(known[~known.index.duplicated()])
+    if "subject" in stacked:
+        # A cohort without subjects calls each by its sample; one that knows them is right.
+        named = stacked["subject"][stacked["subject"] != stacked.index]
+        obs["subject"] = named[~named.index.duplicated()].reindex(obs.index).fillna(obs["subject"])
+    return obs
+
+
+def _check_same(
+    sample: str, first: np.ndarray, second: np.ndarray, sites: pd.Index, cohort: AnnData
+) -> None:
+    """Stop if two samples of the same name do not have the same values."""
+    difference = np.abs(first - second)
+    if np.isnan(difference).all() or np.nanmax(difference) > _ROUNDING:
+        site = 0 if np.isnan(difference).all() else int(np.nanargmax(difference))
+        raise MiracleError(
+            f"Sample {sample!r} occurs more than once (again in {_and(cohort.obs['cohort'])}), and "
+            f"not with the same values: {first[site]:.4g} and {second[site]:.4g} at site "
+            f"{sites[site]!r}."
+        )
+
+
+def _and(values: pd.Series) -> str:
+    """Name different values."""
+    return " and ".join(map(str, values.unique()))
 
 
 def _plain(obs: pd.DataFrame) -> dict[str, type]:

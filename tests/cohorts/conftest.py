@@ -52,6 +52,12 @@ def series_text(
     return "\n".join([*lines, *(["!series_matrix_table_end"] if end else [])]) + "\n"
 
 
+@pytest.fixture(scope="session")
+def as_series():
+    """The function `series_text`."""
+    return series_text
+
+
 @pytest.fixture
 def write_series(tmp_path):
     """Function that writes a series matrix file, gzipped, and returns its path."""
