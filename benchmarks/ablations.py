@@ -25,31 +25,29 @@ from miracle_lib.evaluation import (
 )
 from miracle_lib.hierarchy import Hierarchy, load_annotation_source
 from miracle_lib.preprocessing import quality_control
+from miracle_lib.samples import Samples, usual_covariates
 
 SERIES = ("GSE42861", "GSE125105", "GSE72774")
-COVARIATES = ("age", "sex", "smoking")
 MIRROR = os.environ.get("MIRACLE_MIRROR")
 CELLS = Path(os.environ.get("MIRACLE_CELLS", "runs/benchmark_ablations"))
 
 
-def inputs() -> dict[str, object]:
-    """Samples, labels, covariates and masks of the three series."""
+def inputs() -> tuple[Samples, Hierarchy]:
+    """Samples and masks of the three series."""
     cohorts = [
         quality_control(load_cohort(name, mirror=MIRROR, allow_subset=True))[0] for name in SERIES
     ]
     X, Y, obs = merge_cohorts(cohorts, sites="union")
+    samples = Samples(
+        X,
+        Y,
+        cohort=obs["cohort"],
+        subject=obs["subject"],
+        covariates=obs[usual_covariates(obs)],
+    )
     annotation = load_annotation_source("illumina_450k", mirror=MIRROR)
     gene_sets = load_annotation_source("go_bp", mirror=MIRROR)
-    hierarchy = Hierarchy.from_tables(annotation.site_gene, gene_sets, sites=X.columns)
-    known = [name for name in COVARIATES if name in obs and obs[name].notna().any()]
-    return {
-        "X": X,
-        "Y": Y,
-        "hierarchy": hierarchy,
-        "groups": obs["subject"],
-        "cohort": obs["cohort"],
-        "covariates": obs[known],
-    }
+    return samples, Hierarchy.from_tables(annotation.site_gene, gene_sets, sites=samples.sites)
 
 
 def _show(title: str, table: pd.DataFrame) -> None:
@@ -67,17 +65,20 @@ def _score_table(ablations: Ablations) -> pd.DataFrame:
 
 
 def main() -> None:
-    data = inputs()
-    X, Y, hierarchy = data["X"], data["Y"], data["hierarchy"]
+    samples, hierarchy = inputs()
     start = time.perf_counter()
-    ablations = run_ablations(load_ablations(), store=CELLS, scale="medium", n_jobs=-1, **data)
+    ablations = run_ablations(
+        load_ablations(), samples, hierarchy=hierarchy, store=CELLS, scale="medium", n_jobs=-1
+    )
     seconds = time.perf_counter() - start
     print("# Ablations on three public blood series\n")
     print("Command: `MIRACLE_MIRROR=FOLDER python -m benchmarks ablations`\n")
     print(
-        f"{len(X)} samples, {X.shape[1]} sites ({len(hierarchy.sites)} reach a pathway), "
-        f"{len(hierarchy.genes)} genes, {len(hierarchy.pathways)} GO pathways. Tasks: "
-        + ", ".join(f"{task} {int(Y[task].sum())}/{Y[task].notna().sum()}" for task in Y)
+        f"{len(samples)} samples, {len(samples.sites)} sites ({len(hierarchy.sites)} reach a "
+        f"pathway), {len(hierarchy.genes)} genes, {len(hierarchy.pathways)} GO pathways. Tasks: "
+        + ", ".join(
+            f"{task} {int(y.sum())}/{y.notna().sum()}" for task, y in samples.labels.items()
+        )
         + f" (cases/samples). {ablations.fits['seconds'].sum():.0f} s of fitting in all cells; "
         f"this call {seconds:.0f} s, {os.cpu_count()} cores, {platform.machine()}."
     )

@@ -92,6 +92,13 @@ class Samples:
         return self.values.index
 
     @property
+    def order(self) -> np.ndarray:
+        """Positions of the samples in the order of their names: what is drawn by it is the same
+        whatever the order of the rows.
+        """
+        return np.argsort(pd.factorize(self.names, sort=True)[0])
+
+    @property
     def sites(self) -> pd.Index:
         """Names of the sites."""
         return self.values.columns
@@ -136,12 +143,13 @@ class Samples:
         return part
 
     def task(self, name: str) -> Self:
-        """Return the samples labelled for a task, with no other task."""
+        """Return the samples labelled for a task, with no other; in the order of their names."""
         if name not in self.labels:
             raise MiracleError(
                 f"There is no task {name!r}; expected one of {', '.join(self.tasks) or 'none'}."
             )
-        part = self.take(self.labels[name].notna().to_numpy())
+        order = self.order
+        part = self.take(order[self.labels[name].notna().to_numpy()[order]])
         part.labels = part.labels[[name]]
         return part
 
@@ -171,10 +179,7 @@ class Samples:
         """
         obs = adata.obs
         if covariates is None:
-            usual = [name for name in obs if name in COVARIATES or str(name).startswith("cell_")]
-            usual = sorted(usual, key=lambda name: (*COVARIATES, name).index(name))
-            usual = [name for name in usual if obs[name].notna().any()]
-            covariates = list(adata.uns.get("covariates", usual))
+            covariates = list(adata.uns.get("covariates", usual_covariates(obs)))
         absent = [name for name in covariates if name not in obs]
         if absent:
             raise MiracleError(f"The AnnData has no obs column {absent[0]!r}.")
@@ -186,7 +191,7 @@ class Samples:
             _labels_of(adata),
             cohort=obs.get("cohort"),
             subject=obs.get("subject"),
-            covariates=obs[list(covariates)] if len(covariates) else None,
+            covariates=obs[list(covariates)],
         )
 
     def to_anndata(self) -> AnnData:
@@ -209,6 +214,38 @@ class Samples:
         adata.var_names = self.sites.astype(str)
         adata.uns["covariates"] = names
         return adata
+
+
+def as_samples(
+    X: Any, Y: Any = None, *, cohort: Any = None, groups: Any = None, covariates: Any = None
+) -> Samples:
+    """Return what a user passed as one object.
+
+    Parameters
+    ----------
+    X : Samples, AnnData, DataFrame or array
+        What is given beside a Samples or an AnnData takes the place of its own.
+    Y, cohort, covariates : optional
+        As `Samples` takes labels, cohort and covariates.
+    groups : Series or array, optional
+        Subjects.
+    """
+    parts = {"labels": Y, "cohort": cohort, "subject": groups, "covariates": covariates}
+    given = {name: part for name, part in parts.items() if part is not None}
+    if isinstance(X, Samples):
+        return X.replace(**given) if given else X
+    if hasattr(X, "obsm"):
+        return as_samples(
+            Samples.from_anndata(X), Y, cohort=cohort, groups=groups, covariates=covariates
+        )
+    return Samples(X, **given)
+
+
+def as_labelled(Y: Any, *, cohort: Any = None, groups: Any = None) -> Samples:
+    """Return a task table as samples without values; a Samples as it is."""
+    if isinstance(Y, Samples):
+        return as_samples(Y, cohort=cohort, groups=groups)
+    return Samples(pd.DataFrame(index=Y.index), Y, cohort=cohort, subject=groups)
 
 
 def align(table: Any, names: pd.Index, part: str) -> Any:
@@ -248,11 +285,11 @@ def value_table(values: Any) -> pd.DataFrame:
     Raises
     ------
     MiracleError
-        If a column holds no numbers, a sample or a site is named twice, or there is none.
+        If a column holds no numbers, a sample or a site is named twice, or there is no sample.
     """
     frame = values if isinstance(values, pd.DataFrame) else _array_table(values)
-    if not frame.size:
-        raise MiracleError(f"values has shape {frame.shape}; expected samples and sites.")
+    if not len(frame):
+        raise MiracleError(f"values has shape {frame.shape}; expected at least one sample.")
     for axis, index in (("sample", frame.index), ("site", frame.columns)):
         if not index.is_unique:
             twice = index[index.duplicated()][0]
@@ -380,6 +417,12 @@ def _labels_of(adata: AnnData) -> pd.DataFrame | None:
     if "task" not in adata.obs or "label" not in adata.obs:
         return None
     return labels_by_task(adata.obs)
+
+
+def usual_covariates(obs: pd.DataFrame) -> list[str]:
+    """Name age, sex, smoking and the cell fractions, as far as any sample of a table has them."""
+    fractions = [name for name in obs if str(name).startswith("cell_")]
+    return [n for n in (*COVARIATES, *fractions) if n in obs and obs[n].notna().any()]
 
 
 def labels_by_task(obs: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
 from miracle_lib import MiracleError, Samples
 
@@ -176,3 +177,11 @@ def test_a_cohort_as_loaded_is_read_too():
     assert {"age", "sex"} <= set(samples.covariates)
     with pytest.raises(MiracleError, match="no obs column 'height'"):
         Samples.from_anndata(cohort, covariates=["height"])
+
+
+def test_a_table_without_covariates_has_no_column(parts):
+    obs = pd.DataFrame({"cohort": "X"}, NAMES)
+    adata = AnnData(parts["values"].to_numpy(), obs=obs)
+    samples = Samples.from_anndata(adata)
+    assert samples.covariates.shape == (4, 0)
+    assert samples.tasks == []

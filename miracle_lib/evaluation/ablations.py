@@ -19,11 +19,11 @@ from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation.baselines import BASELINES, PerTaskBaseline
 from miracle_lib.evaluation.comparison import compare_methods
 from miracle_lib.evaluation.grid import Cell, Data, Tables, run_grid
-from miracle_lib.evaluation.splits import Fold, make_folds
+from miracle_lib.evaluation.splits import make_folds
 from miracle_lib.evaluation.validation import (
     evaluate_fold,
-    fit_fold,
-    predict_fold,
+    fitted,
+    probabilities,
     scores_of,
     select_before_split,
 )
@@ -31,6 +31,7 @@ from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.manifest import Strict, read_manifest
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.resources import MANIFEST
+from miracle_lib.samples import Samples, as_samples
 
 ABLATIONS = MANIFEST / "ablations.yaml"
 
@@ -162,26 +163,23 @@ class SingleTask(ClassifierMixin, BaseEstimator):
 
     def fit(
         self,
-        X: pd.DataFrame,
-        Y: pd.DataFrame,
+        X: Samples | pd.DataFrame,
+        Y: pd.DataFrame | None = None,
         cohort: Any = None,
         covariates: pd.DataFrame | None = None,
         groups: Any = None,
     ) -> "SingleTask":
         """Fit one model per task; arguments as in :meth:`MiracleClassifier.fit`."""
-        known = {"cohort": cohort, "covariates": covariates, "groups": groups}
-        self.models_ = {
-            task: fit_fold(self.estimator, X, Y[[task]], np.flatnonzero(Y[task].notna()), **known)
-            for task in Y.columns
-        }
+        samples = as_samples(X, Y, cohort=cohort, groups=groups, covariates=covariates)
+        self.models_ = {task: fitted(self.estimator, samples.task(task)) for task in samples.tasks}
         return self
 
     def predict_proba(
-        self, X: pd.DataFrame, covariates: pd.DataFrame | None = None
+        self, X: Samples | pd.DataFrame, covariates: pd.DataFrame | None = None
     ) -> pd.DataFrame:
         """Probability of being a case, samples x tasks."""
-        rows = np.arange(len(X))
-        tables = [predict_fold(model, X, rows, covariates) for model in self.models_.values()]
+        samples = as_samples(X, covariates=covariates)
+        tables = [probabilities(model, samples) for model in self.models_.values()]
         return pd.concat(tables, axis=1)
 
 
@@ -234,12 +232,8 @@ def run_cell(
     fold: int,
     n_splits: int,
     random_state: int,
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
+    samples: Samples,
     hierarchy: Hierarchy,
-    groups: Any = None,
-    cohort: Any = None,
-    covariates: pd.DataFrame | None = None,
 ) -> Tables:
     """Score one variant on one fold.
 
@@ -253,26 +247,15 @@ def run_cell(
     settings = Variant(**variant)
     estimator = build(settings, hierarchy, seed)
     if settings.protocol == "leaky":
-        estimator, X = select_before_split(estimator, X, Y)
-    split = list(make_folds(Y, groups, n_splits, random_state=seed))[fold]._replace(repeat=repeat)
+        estimator, samples = select_before_split(estimator, samples)
+    folds = list(make_folds(samples, n_splits=n_splits, random_state=seed))
+    split = folds[fold]._replace(repeat=repeat)
     start = time.perf_counter()
-    predictions, model = evaluate_fold(estimator, X, Y, split, groups, cohort, covariates)
-    return _tables(model, predictions, time.perf_counter() - start, X, Y, split)
-
-
-def _tables(
-    model: BaseEstimator,
-    predictions: pd.DataFrame,
-    seconds: float,
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
-    split: Fold,
-) -> Tables:
-    """Describe a fitted cell."""
-    networks, rows = _networks(model), split.train
-    place = {"repeat": split.repeat, "fold": split.fold}
-    fit = place | {"seconds": seconds} | _epochs(networks)
-    pathways = pathway_scores(networks, X.iloc[rows], Y.iloc[rows]).assign(**place)
+    predictions, model = evaluate_fold(estimator, samples, split)
+    place = {"repeat": repeat, "fold": fold}
+    networks = _networks(model)
+    fit = place | {"seconds": time.perf_counter() - start} | _epochs(networks)
+    pathways = pathway_scores(networks, samples.take(split.train)).assign(**place)
     return {"predictions": predictions, "fit": pd.DataFrame([fit]), "pathways": pathways}
 
 
@@ -295,9 +278,7 @@ def _epochs(networks: list[MiracleClassifier]) -> dict[str, float]:
     return {"epochs": float(np.mean(total)), "epochs_to_best": float(np.mean(best))}
 
 
-def pathway_scores(
-    networks: list[MiracleClassifier], X: pd.DataFrame, Y: pd.DataFrame
-) -> pd.DataFrame:
+def pathway_scores(networks: list[MiracleClassifier], samples: Samples) -> pd.DataFrame:
     """Difference of each pathway's activity between cases and controls, per task.
 
     Returns
@@ -309,9 +290,9 @@ def pathway_scores(
     tables = []
     for network in networks:
         for task in network.tasks_:
-            rows = Y[task].notna()
-            activity = network.transform(X[rows])
-            case = (Y.loc[rows, task] == 1).to_numpy()
+            labelled = samples.task(task)
+            activity = network.transform(labelled.values)
+            case = (labelled.labels[task] == 1).to_numpy()
             # A pathway whose sites the cohort does not have is constant: its score is 0.
             varies = (activity.std() > 1e-5).to_numpy()
             t = np.zeros(activity.shape[1])
@@ -379,8 +360,9 @@ class Ablations:
 
 def run_ablations(
     grid: AblationGrid,
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
+    X: Samples | pd.DataFrame,
+    Y: pd.DataFrame | None = None,
+    *,
     hierarchy: Hierarchy,
     store: str | Path,
     scale: str = "small",
@@ -420,9 +402,10 @@ def run_ablations(
     -------
     Ablations
     """
-    plan = grid.at(scale, X.shape[1], only)
+    samples = as_samples(X, Y, cohort=cohort, groups=groups, covariates=covariates)
+    plan = grid.at(scale, len(samples.sites), only)
     size = plan.scales[scale]
-    used = covariates is not None
+    used = samples.covariates is not None
     comparisons = {
         name: comparison.model_copy(
             update={
@@ -436,7 +419,7 @@ def run_ablations(
         for name, comparison in plan.comparisons.items()
     }
     plan = AblationGrid(scales=plan.scales, comparisons=comparisons)
-    data = Data(X=X, Y=Y, hierarchy=hierarchy, groups=groups, cohort=cohort, covariates=covariates)
+    data = Data(samples=samples, hierarchy=hierarchy)
     splits = [(r, f) for r in range(size.n_repeats) for f in range(size.n_splits)]
     cells, owners = [], []
     for name, comparison in plan.comparisons.items():

@@ -7,25 +7,26 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_selection import SelectKBest, VarianceThreshold, f_classif
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import ParameterGrid, StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import ParameterGrid
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import SVC
 from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation.dense_autoencoder import DenseAutoencoder
 from miracle_lib.evaluation.linear import RowSpace
+from miracle_lib.folds import fold_numbers
 from miracle_lib.preprocessing import CohortStandardizer
+from miracle_lib.preprocessing.coding import CovariateCoder
+from miracle_lib.samples import Samples, as_samples
 
 _log = logging.getLogger(__name__)
 
@@ -195,8 +196,8 @@ class PerTaskBaseline(ClassifierMixin, BaseEstimator):
 
     def fit(
         self,
-        X: pd.DataFrame,
-        Y: pd.DataFrame,
+        X: Samples | pd.DataFrame,
+        Y: pd.DataFrame | None = None,
         cohort: pd.Series | np.ndarray | None = None,
         covariates: pd.DataFrame | None = None,
         groups: pd.Series | np.ndarray | None = None,
@@ -205,77 +206,69 @@ class PerTaskBaseline(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame of shape (n_samples, n_sites)
-            Beta values, NaN where missing.
-        Y : DataFrame of shape (n_samples, n_tasks)
+        X : Samples or DataFrame of shape (n_samples, n_sites)
+            Beta values, NaN where missing. A Samples holds all that follows.
+        Y : DataFrame of shape (n_samples, n_tasks), optional
             0, 1 or NaN.
-        cohort, groups : array-like of shape (n_samples,), optional
+        cohort, groups : Series or array of shape (n_samples,), optional
         covariates : DataFrame of shape (n_samples, n_covariates), optional
         """
         if self.name not in BASELINES:
             raise MiracleError(
                 f"Unknown baseline {self.name!r}; expected one of {', '.join(BASELINES)}."
             )
-        if BASELINES[self.name].reads == "covariates":
-            if covariates is None:
-                raise MiracleError(
-                    "The baseline 'covariates' needs covariates; expected a table of age, sex, "
-                    "smoking or cell fractions, found none."
-                )
-            X = covariates
-        self.tasks_ = list(Y.columns)
-        self.models_ = {}
-        for task in self.tasks_:
-            rows = Y[task].notna().to_numpy()
-            y = Y[task].to_numpy(float)[rows].astype(int)
-            if len(np.unique(y)) < 2:
-                raise MiracleError(
-                    f"Task {task!r} has one class in the training part; expected cases and "
-                    "controls."
-                )
-            self.models_[task] = self._fit_task(
-                X[rows],
-                y,
-                None if cohort is None else np.asarray(cohort, dtype=object)[rows],
-                None if groups is None else np.asarray(groups)[rows],
-            )
+        samples = as_samples(X, Y, cohort=cohort, groups=groups, covariates=covariates)
+        self._check_covariates(samples)
+        self.tasks_ = samples.tasks
+        self.models_ = {task: self._fit_task(samples.task(task), task) for task in self.tasks_}
         self.parameters_ = {task: model.parameters for task, model in self.models_.items()}
         return self
 
     def predict_proba(
-        self, X: pd.DataFrame, covariates: pd.DataFrame | None = None
+        self, X: Samples | pd.DataFrame, covariates: pd.DataFrame | None = None
     ) -> pd.DataFrame:
         """Probability of being a case, DataFrame of samples x tasks."""
         check_is_fitted(self, "models_")
-        if BASELINES[self.name].reads == "covariates":
-            if covariates is None:
-                raise MiracleError("The baseline 'covariates' needs covariates to predict.")
-            X = covariates
+        samples = as_samples(X, covariates=covariates).replace(cohort=None)
+        self._check_covariates(samples)
         return pd.DataFrame(
-            {task: model.predict(X) for task, model in self.models_.items()}, index=X.index
+            {task: model.predict(samples) for task, model in self.models_.items()}, samples.names
         )
 
-    def predict(self, X: pd.DataFrame, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
+    def predict(
+        self, X: Samples | pd.DataFrame, covariates: pd.DataFrame | None = None
+    ) -> pd.DataFrame:
         """Return the label at the threshold 0.5, samples x tasks."""
         return (self.predict_proba(X, covariates) >= 0.5).astype(int)
 
-    def _fit_task(
-        self, X: pd.DataFrame, y: np.ndarray, cohort: np.ndarray | None, groups: np.ndarray | None
-    ) -> "_TaskModel":
-        """Choose the parameters by inner cross-validation, then fit on all rows."""
+    def _check_covariates(self, samples: Samples) -> None:
+        """Refuse to read covariates that are not given."""
+        if BASELINES[self.name].reads == "covariates" and samples.covariates is None:
+            raise MiracleError(
+                "The baseline 'covariates' needs covariates; expected a table of age, sex, "
+                "smoking or cell fractions, found none."
+            )
+
+    def _fit_task(self, samples: Samples, task: str) -> "_TaskModel":
+        """Choose the parameters by inner cross-validation, then fit on all samples."""
+        y = samples.labels[task].to_numpy().astype(int)
+        if len(np.unique(y)) < 2:
+            raise MiracleError(
+                f"Task {task!r} has one class in the training part; expected cases and controls."
+            )
         recipe = BASELINES[self.name]
         grid = [(self.options or {}) | chosen for chosen in ParameterGrid(recipe.grid)]
         needs_curve = not hasattr(recipe.learner(**grid[0]), "predict_proba")
-        inner = self._inner_folds(y, groups)
+        inner = self._inner_folds(y, samples.subject)
         chosen, curve = grid[len(grid) // 2], None
         if inner and (len(grid) > 1 or needs_curve):
             values = np.full((len(grid), len(y)), np.nan)
             for train, test in inner:
-                prepared = _Prepared(recipe, X.iloc[train], y[train], _rows(cohort, train))
-                known = prepared.transform(X.iloc[test], _rows(cohort, test))
+                prepared = _Prepared(recipe, samples.take(train), y[train])
+                held_out = prepared.transform(samples.take(test))
                 for i, parameters in enumerate(grid):
                     learner = recipe.learner(**parameters).fit(prepared.values, y[train])
-                    values[i, test] = _decision(learner, known)
+                    values[i, test] = _decision(learner, held_out)
             scores = [
                 np.mean([roc_auc_score(y[test], row[test]) for _, test in inner]) for row in values
             ]
@@ -286,26 +279,20 @@ class PerTaskBaseline(ClassifierMixin, BaseEstimator):
                 curve = LogisticRegression(C=1e3).fit(values[best, seen, None], y[seen])
                 # A falling curve would turn the ranking of a learner without signal around.
                 curve.coef_ = np.maximum(curve.coef_, 1e-3)
-        prepared = _Prepared(recipe, X, y, cohort)
+        prepared = _Prepared(recipe, samples, y)
         learner = recipe.learner(**chosen).fit(prepared.values, y)
         return _TaskModel(prepared, learner, curve, chosen)
 
-    def _inner_folds(self, y: np.ndarray, groups: np.ndarray | None) -> list:
+    def _inner_folds(self, y: np.ndarray, subject: pd.Series | None) -> list:
         """Inner splits, as many as the smaller class allows; none if it has one member."""
-        units = np.arange(len(y)) if groups is None else groups
-        smallest = min(len(np.unique(units[y == label])) for label in (0, 1))
+        subject = np.arange(len(y)) if subject is None else subject.to_numpy()
+        smallest = min(len(np.unique(subject[y == label])) for label in (0, 1))
         n_inner = min(self.n_inner, smallest)
         if n_inner < 2:
             return []
-        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-        splitter = kind(n_inner, shuffle=True, random_state=self.random_state)
-        folds = splitter.split(y, y, groups)
+        numbers = fold_numbers(y, subject, n_inner, self.random_state)
+        folds = [(np.flatnonzero(numbers != k), np.flatnonzero(numbers == k)) for k in set(numbers)]
         return [(train, test) for train, test in folds if len(set(y[train]) & set(y[test])) == 2]
-
-
-def _rows(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
-    """Rows of an optional array."""
-    return None if values is None else values[rows]
 
 
 def _decision(learner: BaseEstimator, values: np.ndarray) -> np.ndarray:
@@ -318,30 +305,35 @@ def _decision(learner: BaseEstimator, values: np.ndarray) -> np.ndarray:
 class _Prepared:
     """Training values after the steps that no tuned parameter touches."""
 
-    def __init__(
-        self, recipe: Recipe, X: pd.DataFrame, y: np.ndarray, cohort: np.ndarray | None
-    ) -> None:
-        self.cohort = None
-        if recipe.reads == "covariates":
-            self.first = _covariate_table(X)
-            values = self.first.fit_transform(X)
-        else:
-            self.first = CohortStandardizer()
-            values = self.first.fit(X, cohort=cohort).transform(X, cohort=cohort)
-            if cohort is not None:
-                # New samples of a task are read with the statistics of its largest cohort.
-                self.cohort = pd.Series(cohort).mode()[0]
-        self.prepare = recipe.prepare()
-        self.values = self.prepare.fit_transform(np.asarray(values, float), y)
+    def __init__(self, recipe: Recipe, samples: Samples, y: np.ndarray) -> None:
         self.reads = recipe.reads
-
-    def transform(self, X: pd.DataFrame, cohort: np.ndarray | None = None) -> np.ndarray:
-        """Same steps for other samples."""
         if self.reads == "covariates":
-            values = self.first.transform(X)
+            self.first = CovariateCoder.learn(samples.covariates)
+            if not self.first.mean:
+                _log.warning(
+                    "no covariate is known of %d samples (from %s): without one, every sample is "
+                    "given the share of cases",
+                    len(samples),
+                    samples.names[0],
+                )
         else:
-            values = self.first.transform(X, cohort=self.cohort if cohort is None else cohort)
-        return self.prepare.transform(np.asarray(values, float))
+            self.first = CohortStandardizer().fit(samples.values, cohort=samples.cohort)
+            # New samples of a task are read with the statistics of its largest cohort.
+            self.cohort = None if samples.cohort is None else samples.cohort.mode()[0]
+        self.prepare = recipe.prepare()
+        self.values = self.prepare.fit_transform(self._read(samples), y)
+
+    def _read(self, samples: Samples) -> np.ndarray:
+        """Return coded covariates or standardised sites."""
+        if self.reads == "covariates":
+            coded = self.first.encode(samples.covariates)
+            return coded if self.first.mean else np.zeros((len(samples), 1))
+        cohort = self.cohort if samples.cohort is None else samples.cohort
+        return self.first.transform(samples.values, cohort=cohort).to_numpy(float)
+
+    def transform(self, samples: Samples) -> np.ndarray:
+        """Same steps for other samples."""
+        return self.prepare.transform(self._read(samples))
 
 
 class _TaskModel(NamedTuple):
@@ -352,49 +344,11 @@ class _TaskModel(NamedTuple):
     curve: LogisticRegression | None
     parameters: dict[str, Any]
 
-    def predict(self, X: pd.DataFrame) -> np.ndarray:
+    def predict(self, samples: Samples) -> np.ndarray:
         """Probability of a case."""
-        value = _decision(self.learner, self.prepared.transform(X))
+        value = _decision(self.learner, self.prepared.transform(samples))
         if self.curve is not None:
             return self.curve.predict_proba(value[:, None])[:, 1]
         if not hasattr(self.learner, "predict_proba"):
             return 1 / (1 + np.exp(-value))
         return value
-
-
-def _covariate_table(X: pd.DataFrame) -> ColumnTransformer | FunctionTransformer:
-    """Impute and scale numbers, encode text; columns without any value are left out."""
-    used = X.columns[X.notna().any()]
-    if used.empty:
-        _log.warning(
-            "no covariate is known of %d samples (from %s): without one, every sample is given "
-            "the share of cases",
-            len(X),
-            X.index[0],
-        )
-        return FunctionTransformer(_constant)
-    numbers = [name for name in used if pd.api.types.is_numeric_dtype(X[name])]
-    texts = [name for name in used if name not in numbers]
-    return ColumnTransformer(
-        [
-            ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), numbers),
-            (
-                "texts",
-                make_pipeline(
-                    FunctionTransformer(_as_text), OneHotEncoder(handle_unknown="ignore")
-                ),
-                texts,
-            ),
-        ],
-        sparse_threshold=0,
-    )
-
-
-def _constant(table: pd.DataFrame) -> np.ndarray:
-    """A column that tells no sample from another."""
-    return np.zeros((len(table), 1))
-
-
-def _as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """Text columns with a missing value as a level of its own."""
-    return table.astype(object).where(table.notna(), "missing").astype(str)

@@ -9,6 +9,7 @@ from scipy import stats
 from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation.metrics import predictions_of
 from miracle_lib.evaluation.validation import cross_validate
+from miracle_lib.samples import Samples, as_labelled, as_samples
 
 
 def correlated_t(
@@ -178,37 +179,42 @@ def compare_across_tasks(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def shuffle_labels(
-    Y: pd.DataFrame,
+    Y: Samples | pd.DataFrame,
     rng: np.random.Generator,
-    groups: np.ndarray | None = None,
-    cohort: np.ndarray | None = None,
+    groups: pd.Series | np.ndarray | None = None,
+    cohort: pd.Series | np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Exchange the labels of samples (or of whole groups) that are labelled for the same tasks.
 
     The pattern of missing labels stays as it is, a sample's labels move together, and labels move
-    only within a cohort and between groups of the same size.
+    only within a cohort and between groups of the same size. They are drawn in the order of the
+    samples' names.
     """
-    keys = Y.notna().astype(int).astype(str).agg("".join, axis=1).to_numpy(dtype=object)
-    if cohort is not None:
-        keys = keys + "|" + np.asarray(cohort, dtype=str).astype(object)
-    units = pd.DataFrame({"row": np.arange(len(Y)), "key": keys})
-    units["group"] = units["row"] if groups is None else pd.factorize(np.asarray(groups))[0]
+    samples = as_labelled(Y, cohort=cohort, groups=groups)
+    order = samples.order
+    labels = samples.labels.iloc[order]
+    keys = labels.notna().astype(int).astype(str).agg("".join, axis=1).to_numpy(dtype=object)
+    if samples.cohort is not None:
+        keys = keys + "|" + samples.cohort.to_numpy()[order]
+    units = pd.DataFrame({"row": np.arange(len(labels)), "key": keys})
+    subject = units["row"] if samples.subject is None else samples.subject.to_numpy()[order]
+    units["group"] = pd.factorize(subject)[0]
     blocks: dict[Any, list[np.ndarray]] = {}
     for _, part in units.sort_values(["group", "key"], kind="stable").groupby("group"):
         rows = part["row"].to_numpy()
         blocks.setdefault(tuple(part["key"]), []).append(rows)
-    values = Y.to_numpy(float)
+    values = labels.to_numpy()
     shuffled = values.copy()
     for members in blocks.values():
         for target, source in zip(members, rng.permutation(len(members)), strict=True):
             shuffled[target] = values[members[source]]
-    return pd.DataFrame(shuffled, index=Y.index, columns=Y.columns)
+    return pd.DataFrame(shuffled, labels.index, labels.columns).loc[samples.names]
 
 
 def permutation_test(
     estimator: Any,
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
+    X: Samples | pd.DataFrame,
+    Y: pd.DataFrame | None = None,
     groups: Any = None,
     cohort: Any = None,
     covariates: pd.DataFrame | None = None,
@@ -238,16 +244,19 @@ def permutation_test(
     ----------
     Ojala & Garriga 2010, https://jmlr.org/papers/v11/ojala10a.html
     """
-    rows = {"groups": groups, "cohort": cohort, "covariates": covariates, "protocol": protocol}
-    rows |= {"n_splits": n_splits, "random_state": random_state, "n_jobs": n_jobs}
+    samples = as_samples(X, Y, cohort=cohort, groups=groups, covariates=covariates)
+    folds = {"protocol": protocol, "n_splits": n_splits, "random_state": random_state}
     rng = np.random.default_rng(random_state)
 
-    def mean_score(labels: pd.DataFrame) -> pd.Series:
-        return _wide(cross_validate(estimator, X, labels, **rows), metric).mean()
+    def mean_score(samples: Samples) -> pd.Series:
+        return _wide(cross_validate(estimator, samples, n_jobs=n_jobs, **folds), metric).mean()
 
-    observed = mean_score(Y)
+    observed = mean_score(samples)
     null = pd.DataFrame(
-        [mean_score(shuffle_labels(Y, rng, groups, cohort)) for _ in range(n_permutations)]
+        [
+            mean_score(samples.replace(labels=shuffle_labels(samples, rng)))
+            for _ in range(n_permutations)
+        ]
     )
     if metric == "brier":  # the one metric where less is better
         exceeded = (null <= observed).sum()

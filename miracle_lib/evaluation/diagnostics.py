@@ -7,13 +7,15 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation.ablations import ranking_stability
 from miracle_lib.evaluation.comparison import compare_methods
+from miracle_lib.folds import fold_numbers
+from miracle_lib.samples import Samples, as_samples
 
 # What is measured, and what to try where it fails.
 SIGNS = {
@@ -46,22 +48,24 @@ SIGNS = {
 }
 
 
-def at_last_step(model: BaseEstimator, X: pd.DataFrame) -> tuple[BaseEstimator, pd.DataFrame]:
+def at_last_step(model: BaseEstimator, samples: Samples) -> tuple[BaseEstimator, Samples]:
     """Last step of a fitted Pipeline and the samples as that step sees them; else both as given."""
     if isinstance(model, Pipeline):
-        return model[-1], model[:-1].transform(X)
-    return model, X
+        return model[-1], samples.replace(values=model[:-1].transform(samples.values))
+    return model, samples
 
 
-def reconstructed_share(model: MiracleClassifier, X: pd.DataFrame, cohort: Any = None) -> float:
+def reconstructed_share(
+    model: MiracleClassifier, X: Samples | pd.DataFrame, cohort: Any = None
+) -> float:
     """Share of the variance of the standardised sites that the network reconstructs.
 
     Parameters
     ----------
     model : MiracleClassifier
-    X : DataFrame
+    X : Samples or DataFrame
         Beta values of samples that were not trained on.
-    cohort : array-like, optional
+    cohort : Series or array, optional
         Cohort of each sample; needed where the model knows more than one.
 
     Returns
@@ -70,34 +74,39 @@ def reconstructed_share(model: MiracleClassifier, X: pd.DataFrame, cohort: Any =
         1 minus the squared error over the variance about 0, the cohort's training mean; sites
         that the hierarchy reaches, missing values left out. 0: no better than the mean.
     """
+    samples = as_samples(X, cohort=cohort)
     sites = model.hierarchy_.sites
-    observed = X.reindex(columns=model.sites_)
-    rebuilt = model.reconstruct(X, cohort).reindex(columns=model.sites_)
-    z, fitted = (
-        model.standardizer_.transform(table, cohort)[sites].to_numpy()
+    observed = samples.values.reindex(columns=model.sites_)
+    rebuilt = model.reconstruct(samples.values, samples.cohort).reindex(columns=model.sites_)
+    z, expected = (
+        model.standardizer_.transform(table, samples.cohort)[sites].to_numpy()
         for table in (observed, rebuilt)
     )
-    known = observed[sites].notna().to_numpy()
-    return float(1 - np.square(z - fitted)[known].sum() / np.square(z)[known].sum())
+    measured = observed[sites].notna().to_numpy()
+    return float(1 - np.square(z - expected)[measured].sum() / np.square(z)[measured].sum())
 
 
 def active_units(
-    model: MiracleClassifier, X: pd.DataFrame, cohort: Any = None, threshold: float = 0.01
+    model: MiracleClassifier,
+    X: Samples | pd.DataFrame,
+    cohort: Any = None,
+    threshold: float = 0.01,
 ) -> float:
     """Share of latent units whose mean varies over samples by more than ``threshold``.
 
     A unit that does not is collapsed: it ignores its input. Source: Burda et al. 2016, arXiv
     1509.00519 (variance of the posterior mean above 0.01).
     """
-    activity = model.transform(X, cohort)
+    samples = as_samples(X, cohort=cohort)
+    activity = model.transform(samples.values, samples.cohort)
     return float((activity.var() > threshold).mean())
 
 
 def cohort_leakage(
     model: MiracleClassifier,
-    X: pd.DataFrame,
-    cohort: pd.Series | np.ndarray,
-    groups: Any = None,
+    X: Samples | pd.DataFrame,
+    cohort: pd.Series | np.ndarray | None = None,
+    groups: pd.Series | np.ndarray | None = None,
     random_state: int = 0,
 ) -> dict[str, float]:
     """How well the cohort of held-out samples can be predicted from their pathway activities.
@@ -105,10 +114,11 @@ def cohort_leakage(
     Parameters
     ----------
     model : MiracleClassifier
-    X : DataFrame
+    X : Samples or DataFrame
         Beta values of samples that were not trained on.
-    cohort : array-like of shape (n_samples,)
-    groups : array-like, optional
+    cohort : Series or array of shape (n_samples,)
+        May be left out where ``X`` is a Samples that has it.
+    groups : Series or array, optional
         Subjects, kept whole by the folds.
 
     Returns
@@ -116,21 +126,23 @@ def cohort_leakage(
     dict
         accuracy: balanced accuracy of five-fold logistic regression; chance: 1 / n_cohorts.
     """
-    names = np.asarray(cohort).astype(str)
-    units = np.arange(len(names)) if groups is None else np.asarray(groups)
-    activity = model.transform(X, names)
+    samples = as_samples(X, cohort=cohort, groups=groups)
+    order = samples.order
+    names = samples.cohort.to_numpy()[order]
+    subject = None if samples.subject is None else samples.subject.to_numpy()[order]
+    activity = model.transform(samples.values, samples.cohort).iloc[order]
     learner = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000))
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=random_state)
-    predicted = cross_val_predict(learner, activity, names, groups=units, cv=folds)
+    folds = PredefinedSplit(fold_numbers(names, subject, 5, random_state))
+    predicted = cross_val_predict(learner, activity, names, cv=folds)
     chance = 1 / len(np.unique(names))
     return {"accuracy": balanced_accuracy_score(names, predicted), "chance": chance}
 
 
 def failure_signs(
     model: MiracleClassifier | Pipeline,
-    X: pd.DataFrame,
+    X: Samples | pd.DataFrame,
     cohort: pd.Series | np.ndarray | None = None,
-    groups: Any = None,
+    groups: pd.Series | np.ndarray | None = None,
     scores: pd.DataFrame | None = None,
     covariate_scores: pd.DataFrame | None = None,
     pathways: pd.DataFrame | None = None,
@@ -141,10 +153,10 @@ def failure_signs(
     ----------
     model : MiracleClassifier or Pipeline
         Fitted; a Pipeline, such as one that selects sites, ends in a MiracleClassifier.
-    X : DataFrame of shape (n_samples, n_sites)
+    X : Samples or DataFrame of shape (n_samples, n_sites)
         Beta values of samples that were not trained on (with training samples the
         reconstruction looks better than it is).
-    cohort, groups : array-like of shape (n_samples,), optional
+    cohort, groups : Series or array of shape (n_samples,), optional
         The cohort is needed where the model knows more than one.
     scores, covariate_scores : DataFrame, optional
         Results of :func:`cross_validate` of the model and of the covariates-only baseline, on the
@@ -158,15 +170,15 @@ def failure_signs(
         sign, task ("all" where tasks are not told apart), value, limit, failed (bool), measured,
         advice (empty where nothing failed).
     """
-    model, X = at_last_step(model, X)
-    share = reconstructed_share(model, X, cohort)
-    collapsed = 1 - active_units(model, X, cohort)
+    model, samples = at_last_step(model, as_samples(X, cohort=cohort, groups=groups))
+    share = reconstructed_share(model, samples)
+    collapsed = 1 - active_units(model, samples)
     rows = [
         ("poor reconstruction", "all", share, 0.05, share < 0.05),
         ("collapsed latent units", "all", collapsed, 0.1, collapsed > 0.1),
     ]
-    if cohort is not None and len(np.unique(np.asarray(cohort).astype(str))) > 1:
-        leak = cohort_leakage(model, X, cohort, groups)
+    if samples.cohort is not None and samples.cohort.nunique() > 1:
+        leak = cohort_leakage(model, samples)
         value, limit = leak["accuracy"], leak["chance"] + 0.1
         rows.append(("cohort leakage", "all", value, limit, value > limit))
     if scores is not None and covariate_scores is not None:

@@ -20,6 +20,7 @@ from miracle_lib import __version__
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
 from miracle_lib.files import atomic_path
+from miracle_lib.samples import Samples
 
 Tables = dict[str, pd.DataFrame]
 
@@ -27,8 +28,8 @@ Tables = dict[str, pd.DataFrame]
 class Data(dict[str, Any]):
     """Inputs that many cells share, by argument name, with a hash of their content.
 
-    Values are tables, series, arrays, objects with an attribute ``hash`` (a hierarchy), None, or
-    anything that JSON holds.
+    Values are a Samples, tables, series, arrays, objects with an attribute ``hash`` (a hierarchy),
+    None, or anything that JSON holds.
     """
 
     @cached_property
@@ -56,6 +57,9 @@ def _content(value: Any) -> Iterator[bytes]:
         yield np.ascontiguousarray(value).tobytes()
     elif isinstance(value, np.ndarray | pd.Index):
         yield json.dumps([str(item) for item in value.ravel()]).encode()
+    elif isinstance(value, Samples):
+        for part in (value.values, value.labels, value.cohort, value.subject, value.covariates):
+            yield from _content(part)
     elif hasattr(value, "hash"):
         yield str(value.hash).encode()
     else:

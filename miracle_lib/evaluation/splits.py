@@ -1,18 +1,18 @@
-"""Repeated folds, stratified by task and label, that never cut a group in two."""
+"""Repeated folds, stratified by task and label, that never cut a subject in two."""
 
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.folds import fold_numbers
+from miracle_lib.samples import Samples, as_labelled
 
 
 class Fold(NamedTuple):
-    """One split: row numbers of the training and the test part."""
+    """One split: row numbers of the training and the test part, in the order of their names."""
 
     repeat: int
     fold: int
@@ -28,31 +28,25 @@ def strata(Y: pd.DataFrame) -> np.ndarray:
     return np.array([" ".join(filter(None, row)) for row in zip(*named, strict=True)], dtype=str)
 
 
-def check_labels(Y: pd.DataFrame) -> None:
-    """Refuse a task table that holds anything but 0, 1 and NaN."""
-    for task in Y.columns:
-        found = [value for value in Y[task].dropna().unique() if value not in (0, 1)]
-        if found:
-            raise MiracleError(
-                f"Task {task!r} has the label {found[0]}; expected 0, 1 or NaN (not labelled)."
-            )
-
-
 def make_folds(
-    Y: pd.DataFrame,
+    Y: Samples | pd.DataFrame,
     groups: pd.Series | np.ndarray | None = None,
     n_splits: int = 5,
     n_repeats: int = 1,
     random_state: int = 0,
 ) -> Iterator[Fold]:
-    """Split samples into folds, stratified by task and label; groups stay whole.
+    """Split samples into folds, stratified by task and label; subjects stay whole.
+
+    Folds are drawn over the samples in the order of their names: with the rows in another order
+    the same samples are tested together.
 
     Parameters
     ----------
-    Y : DataFrame of shape (n_samples, n_tasks)
+    Y : Samples or DataFrame of shape (n_samples, n_tasks)
         0, 1 or NaN (not labelled).
-    groups : array-like of shape (n_samples,), optional
-        Samples of one subject (or twin pair) share a value and are never separated.
+    groups : Series or array of shape (n_samples,), optional
+        Samples of one subject (or twin pair) share a value and are never separated. A Series is
+        aligned by the names of the samples.
     n_splits : int, default 5
     n_repeats : int, default 1
         Repeat r is shuffled with ``random_state + r``.
@@ -66,33 +60,29 @@ def make_folds(
     Raises
     ------
     MiracleError
-        If a class of a task has fewer samples (or groups) than ``n_splits``.
+        If a class of a task has fewer samples (or subjects) than ``n_splits``, a label is not 0,
+        1 or NaN, or a sample has no entry in ``groups``.
 
     Examples
     --------
-    >>> Y = pd.DataFrame({"RA": [0, 0, 1, 1], "MS": [0, 1, 0, 1]})
-    >>> [len(fold.test) for fold in make_folds(pd.concat([Y] * 2), n_splits=2)]
+    >>> Y = pd.DataFrame({"RA": [0, 0, 1, 1] * 2, "MS": [0, 1, 0, 1] * 2})
+    >>> [len(fold.test) for fold in make_folds(Y, n_splits=2)]
     [4, 4]
     """
-    check_labels(Y)
-    units = np.arange(len(Y)) if groups is None else np.asarray(groups)
-    if len(units) != len(Y):
-        raise MiracleError(f"groups has {len(units)} entries; expected one per sample, {len(Y)}.")
-    for task in Y.columns:
+    samples = as_labelled(Y, groups=groups)
+    order = samples.order
+    labels = samples.labels.iloc[order]
+    units = order if samples.subject is None else samples.subject.to_numpy()[order]
+    for task in labels.columns:
         for label, name in ((1, "cases"), (0, "controls")):
-            found = len(np.unique(units[(Y[task] == label).to_numpy()]))
+            found = len(np.unique(units[(labels[task] == label).to_numpy()]))
             if found < n_splits:
                 raise MiracleError(
                     f"Task {task!r} has {found} independent {name}; "
                     f"{n_splits} folds need at least {n_splits}."
                 )
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    pattern = strata(Y)
+    pattern = strata(labels)
     for repeat in range(n_repeats):
-        splitter = kind(n_splits, shuffle=True, random_state=random_state + repeat)
-        with warnings.catch_warnings():
-            # Rare patterns over several tasks cannot be in every fold; each task was checked above.
-            warnings.simplefilter("ignore", UserWarning)
-            parts = list(splitter.split(pattern, pattern, groups))
-        for fold, (train, test) in enumerate(parts):
-            yield Fold(repeat, fold, train, test)
+        numbers = fold_numbers(pattern, units, n_splits, random_state + repeat)
+        for fold in range(n_splits):
+            yield Fold(repeat, fold, order[numbers != fold], order[numbers == fold])

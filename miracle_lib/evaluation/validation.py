@@ -1,7 +1,7 @@
 """Cross-validation of multi-task estimators with every learned step inside the fold."""
 
 import inspect
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation.metrics import METRICS, score_task
-from miracle_lib.evaluation.splits import Fold, check_labels, make_folds
+from miracle_lib.evaluation.splits import Fold, make_folds
+from miracle_lib.samples import Samples, as_samples
 
 
 def last_step(estimator: BaseEstimator) -> tuple[BaseEstimator, str]:
@@ -22,54 +23,36 @@ def last_step(estimator: BaseEstimator) -> tuple[BaseEstimator, str]:
     return estimator, ""
 
 
-def fit_fold(
-    estimator: BaseEstimator, X: pd.DataFrame, Y: pd.DataFrame, train: np.ndarray, **rows: Any
-) -> BaseEstimator:
-    """Fit a clone on the training rows; pass on those of ``rows`` that its ``fit`` accepts.
+def fitted(estimator: BaseEstimator, samples: Samples) -> BaseEstimator:
+    """Fit a clone; its ``fit`` gets of cohort, covariates and groups what it accepts.
 
-    ``rows`` (cohort, covariates, groups) hold one entry per sample of X or None. In a Pipeline
-    they go to the last step.
+    In a Pipeline they go to the last step.
     """
     model = clone(estimator)
     last, prefix = last_step(model)
-    extra = {prefix + name: value for name, value in _accepted(last, train, rows).items()}
-    return model.fit(X.iloc[train], Y.iloc[train], **extra)
-
-
-def _accepted(estimator: BaseEstimator, train: np.ndarray, rows: dict[str, Any]) -> dict[str, Any]:
-    """Training rows of what ``fit`` accepts."""
-    accepted = inspect.signature(estimator.fit).parameters
-    return {
-        name: _take(value, train)
-        for name, value in rows.items()
-        if value is not None and name in accepted
+    parts = {
+        "cohort": samples.cohort,
+        "covariates": samples.covariates,
+        "groups": samples.subject,
     }
+    accepted = inspect.signature(last.fit).parameters
+    extra = {
+        prefix + name: part for name, part in parts.items() if part is not None and name in accepted
+    }
+    return model.fit(samples.values, samples.labels, **extra)
 
 
-def predict_fold(
-    model: BaseEstimator, X: pd.DataFrame, test: np.ndarray, covariates: pd.DataFrame | None
-) -> pd.DataFrame:
-    """Probabilities of the test rows, samples x tasks."""
-    last, _ = last_step(model)
+def probabilities(model: BaseEstimator, samples: Samples) -> pd.DataFrame:
+    """Probability of being a case, samples x tasks; covariates go where they are accepted."""
     extra = {}
-    if covariates is not None and "covariates" in inspect.signature(last.predict_proba).parameters:
-        extra["covariates"] = _take(covariates, test)
-    return model.predict_proba(X.iloc[test], **extra)
-
-
-def _take(value: Any, rows: np.ndarray) -> Any:
-    """Rows of a table, series or array."""
-    return value.iloc[rows] if hasattr(value, "iloc") else np.asarray(value)[rows]
+    accepted = inspect.signature(last_step(model)[0].predict_proba).parameters
+    if samples.covariates is not None and "covariates" in accepted:
+        extra["covariates"] = samples.covariates
+    return model.predict_proba(samples.values, **extra)
 
 
 def evaluate_fold(
-    estimator: BaseEstimator,
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
-    fold: Fold,
-    groups: Any = None,
-    cohort: Any = None,
-    covariates: pd.DataFrame | None = None,
+    estimator: BaseEstimator, samples: Samples, fold: Fold
 ) -> tuple[pd.DataFrame, BaseEstimator]:
     """Fit on a fold's training part and predict its test part.
 
@@ -80,28 +63,14 @@ def evaluate_fold(
     model : BaseEstimator
         The fitted clone.
     """
-    model = fit_fold(
-        estimator, X, Y, fold.train, cohort=cohort, covariates=covariates, groups=groups
-    )
-    return predictions_of(model, X, Y, fold, groups, covariates), model
-
-
-def predictions_of(
-    model: BaseEstimator,
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
-    fold: Fold,
-    groups: Any = None,
-    covariates: pd.DataFrame | None = None,
-) -> pd.DataFrame:
-    """Predict the test part of a fold; see `evaluate_fold`."""
-    proba = predict_fold(model, X, fold.test, covariates)
-    test = Y.iloc[fold.test]
-    group = test.index if groups is None else np.asarray(groups)[fold.test]
+    model = fitted(estimator, samples.take(fold.train))
+    test = samples.take(fold.test)
+    proba = probabilities(model, test)
+    subject = test.names if test.subject is None else test.subject
     tables = []
-    for task in Y.columns:
-        known = test[task].notna().to_numpy()
-        score = proba[task].to_numpy(float)[known]
+    for task, label in test.labels.items():
+        labelled = label.notna().to_numpy()
+        score = proba[task].to_numpy(float)[labelled]
         if np.isnan(score).any():
             raise MiracleError(
                 f"{type(last_step(model)[0]).__name__} predicted NaN for task {task!r}; "
@@ -110,17 +79,17 @@ def predictions_of(
         tables.append(
             pd.DataFrame(
                 {
-                    "sample": test.index[known],
-                    "group": np.asarray(group)[known],
+                    "sample": test.names[labelled],
+                    "group": np.asarray(subject)[labelled],
                     "task": task,
                     "repeat": fold.repeat,
                     "fold": fold.fold,
-                    "label": test[task].to_numpy(float)[known],
+                    "label": label.to_numpy()[labelled],
                     "score": score,
                 }
             )
         )
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True), model
 
 
 class Predictions(pd.DataFrame):
@@ -155,22 +124,22 @@ def scores_of(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def select_before_split(
-    estimator: BaseEstimator, X: pd.DataFrame, Y: pd.DataFrame
-) -> tuple[BaseEstimator, pd.DataFrame]:
+    estimator: BaseEstimator, samples: Samples
+) -> tuple[BaseEstimator, Samples]:
     """Apply the Pipeline's selecting steps, fitted on all samples: the leak of the paper."""
     if not isinstance(estimator, Pipeline) or len(estimator.steps) < 2:
         raise MiracleError(
             "protocol='leaky' needs a Pipeline whose first step selects sites; "
             f"found {type(estimator).__name__}."
         )
-    selector = clone(estimator[:-1])
-    return estimator[-1], selector.fit(X, Y).transform(X)
+    selector = clone(estimator[:-1]).fit(samples.values, samples.labels)
+    return estimator[-1], samples.replace(values=selector.transform(samples.values))
 
 
 def cross_validate(
     estimator: BaseEstimator,
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
+    X: Samples | pd.DataFrame,
+    Y: pd.DataFrame | None = None,
     groups: pd.Series | np.ndarray | None = None,
     cohort: pd.Series | np.ndarray | None = None,
     covariates: pd.DataFrame | None = None,
@@ -192,15 +161,16 @@ def cross_validate(
         ``fit(X, Y)`` and ``predict_proba(X) -> DataFrame`` of samples x tasks. ``cohort``,
         ``covariates`` and ``groups`` are passed on where ``fit`` (of a Pipeline: of its last
         step) takes them.
-    X : DataFrame of shape (n_samples, n_sites)
-        Beta values, NaN where missing.
-    Y : DataFrame of shape (n_samples, n_tasks)
+    X : Samples, AnnData or DataFrame of shape (n_samples, n_sites)
+        Beta values, NaN where missing. A Samples holds all that follows.
+    Y : DataFrame of shape (n_samples, n_tasks), optional
         0, 1 or NaN (not labelled).
-    groups : array-like of shape (n_samples,), optional
+    groups : Series or array of shape (n_samples,), optional
         Subjects or twin pairs; never separated by a split.
-    cohort : array-like of shape (n_samples,), optional
+    cohort : Series or array of shape (n_samples,), optional
         Cohort of each sample.
     covariates : DataFrame of shape (n_samples, n_covariates), optional
+        As the other tables aligned with ``X`` by the names of the samples.
     protocol : {"nested", "leaky"}, default "nested"
         "leaky" fits the Pipeline's selecting steps on all samples before the split, as the
         original protocol does. It exists to show how much that inflates a score.
@@ -221,7 +191,7 @@ def cross_validate(
     Raises
     ------
     MiracleError
-        For labels other than 0, 1 and NaN, tables with different samples, a class too small for
+        For labels other than 0, 1 and NaN, a sample that a table lacks, a class too small for
         ``n_splits``, an unknown protocol, or a leaky protocol without a selecting step.
 
     References
@@ -239,28 +209,18 @@ def cross_validate(
     >>> scores[["task", "fold", "n"]].values.tolist()
     [['RA', 0, 20], ['RA', 1, 20]]
     """
-    check_labels(Y)
-    if not X.index.equals(Y.index):
-        raise MiracleError(
-            f"X has {len(X)} samples and Y {len(Y)}; expected the same samples in the same order."
-        )
-    if X.index.has_duplicates:
-        raise MiracleError(
-            f"Sample {X.index[X.index.duplicated()][0]!r} occurs twice; expected unique names."
-        )
+    samples = as_samples(X, Y, cohort=cohort, groups=groups, covariates=covariates)
     if protocol == "leaky":
-        estimator, X = select_before_split(estimator, X, Y)
+        estimator, samples = select_before_split(estimator, samples)
     elif protocol != "nested":
         raise MiracleError(f"protocol is {protocol!r}; expected 'nested' or 'leaky'.")
-    folds = list(make_folds(Y, groups, n_splits, n_repeats, random_state))
-    jobs = (
-        delayed(_predictions)(estimator, X, Y, fold, groups, cohort, covariates) for fold in folds
-    )
+    folds = list(make_folds(samples, None, n_splits, n_repeats, random_state))
+    jobs = (delayed(_predictions)(estimator, samples, fold) for fold in folds)
     done = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     parts = list(tqdm(done, total=len(folds), desc="folds", disable=None, leave=False))
     return scores_of(pd.concat(parts, ignore_index=True))
 
 
-def _predictions(*arguments: Any) -> pd.DataFrame:
+def _predictions(estimator: BaseEstimator, samples: Samples, fold: Fold) -> pd.DataFrame:
     """Predictions alone, so that no model travels between processes."""
-    return evaluate_fold(*arguments)[0]
+    return evaluate_fold(estimator, samples, fold)[0]

@@ -11,6 +11,7 @@ from torch import nn
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
+from miracle_lib.samples import Samples, as_samples
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
@@ -22,7 +23,7 @@ Method = Literal["integrated_gradients", "deeplift"]
 
 def attribute(
     model: "MiracleClassifier",
-    X: pd.DataFrame,
+    X: Samples | pd.DataFrame,
     task: str,
     level: Level = "pathway",
     method: Method = "integrated_gradients",
@@ -38,7 +39,7 @@ def attribute(
     ----------
     model : MiracleClassifier
         Fitted.
-    X : DataFrame, samples x sites
+    X : Samples or DataFrame, samples x sites
         Beta values.
     task : str
         One of ``model.tasks_``.
@@ -78,6 +79,7 @@ def attribute(
         raise MiracleError(f"level is {level!r}; expected 'site', 'gene' or 'pathway'.")
     if method not in ("integrated_gradients", "deeplift"):
         raise MiracleError(f"method is {method!r}; expected 'integrated_gradients' or 'deeplift'.")
+    X = as_samples(X).values
     module, z = model.logit_module(task).eval(), model.standardized(X, task)
     names = {"site": model.sites_, "gene": model.hierarchy_.genes}
     columns = names.get(level, model.hierarchy_.pathways)
@@ -112,8 +114,8 @@ def _explainers(module: nn.Module, level: Level, method: Method) -> list:
 
 def task_attributions(
     model: "MiracleClassifier",
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
+    X: Samples | pd.DataFrame,
+    Y: pd.DataFrame | None = None,
     level: Level = "pathway",
     method: Method = "integrated_gradients",
 ) -> pd.DataFrame:
@@ -123,10 +125,10 @@ def task_attributions(
     ----------
     model, level, method
         As in :func:`attribute`.
-    X : DataFrame, samples x sites
+    X : Samples or DataFrame, samples x sites
         Beta values.
-    Y : DataFrame, samples x tasks
-        1, 0 or NaN; a task is summarised over its labelled samples.
+    Y : DataFrame, samples x tasks, optional
+        1, 0 or NaN; a task is summarised over its labelled samples. A Samples holds it.
 
     Returns
     -------
@@ -135,11 +137,12 @@ def task_attributions(
         separates them. "shared" is the mean over tasks of values scaled to unit sum of squares,
         positive only for nodes that several tasks use.
     """
-    columns = {}
-    for task in Y.columns:
-        labelled = Y[task].notna()
-        values = attribute(model, X[labelled], task, level, method)
-        columns[task] = contrast(values, Y.loc[labelled, task])
+    samples, columns = as_samples(X, Y), {}
+    for task in samples.tasks:
+        labelled = samples.task(task)
+        columns[task] = contrast(
+            attribute(model, labelled, task, level, method), labelled.labels[task]
+        )
     table = pd.DataFrame(columns)
     scaled = table / np.sqrt((table**2).mean()).replace(0, 1)
     return table.assign(shared=scaled.mean(axis=1))
@@ -205,14 +208,14 @@ def edge_weights(mask: sparse.csr_matrix, layer: nn.Module) -> sparse.csr_matrix
     return sparse.csr_matrix((values, mask.indices, mask.indptr), shape=mask.shape)
 
 
-def agreement(model: "MiracleClassifier", X: pd.DataFrame, task: str) -> pd.DataFrame:
+def agreement(model: "MiracleClassifier", X: Samples | pd.DataFrame, task: str) -> pd.DataFrame:
     """Rank correlation between the attribution methods and the weight products.
 
     Parameters
     ----------
     model : MiracleClassifier
         Fitted.
-    X : DataFrame, samples x sites
+    X : Samples or DataFrame, samples x sites
         Beta values.
     task : str
         One of ``model.tasks_``.
@@ -223,7 +226,7 @@ def agreement(model: "MiracleClassifier", X: pd.DataFrame, task: str) -> pd.Data
         Indexed by level; columns are pairs of methods, values Spearman correlations of the mean
         absolute contributions (for the weights: absolute product times the node's SD).
     """
-    products = weight_products(model, task)
+    X, products = as_samples(X).values, weight_products(model, task)
     spread = {
         "site": pd.Series(model.standardized(X, task).std(0).cpu().numpy(), model.sites_),
         "pathway": model.transform(X).std(),

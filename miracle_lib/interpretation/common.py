@@ -9,6 +9,7 @@ from scipy.stats import chi2, false_discovery_control, ttest_ind
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
+from miracle_lib.samples import Samples, as_samples
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
@@ -103,7 +104,9 @@ def _overlap(named: pd.DataFrame, draws: int = 2000) -> dict[str, float]:
     return {"observed": observed, "expected": float(random.mean()), "p_value": float(p)}
 
 
-def oriented_activity(model: "MiracleClassifier", X: pd.DataFrame, task: str) -> pd.DataFrame:
+def oriented_activity(
+    model: "MiracleClassifier", X: Samples | pd.DataFrame, task: str
+) -> pd.DataFrame:
     """Pathway activity, oriented so that more is more methylation, with unit SD.
 
     The sign of a latent variable is arbitrary; it is set so that the activity correlates
@@ -113,7 +116,7 @@ def oriented_activity(model: "MiracleClassifier", X: pd.DataFrame, task: str) ->
     ----------
     model : MiracleClassifier
         Fitted.
-    X : DataFrame, samples x sites
+    X : Samples or DataFrame, samples x sites
         Beta values.
     task : str
         The task whose cohort the samples belong to.
@@ -124,10 +127,11 @@ def oriented_activity(model: "MiracleClassifier", X: pd.DataFrame, task: str) ->
     """
     from miracle_lib.interpretation.explanation import membership, unit_variance
 
+    X = as_samples(X).values
     z = model.standardized(X, task)
-    known = model.logit_module(task).covariates.expand(len(z), -1)
+    conditions = model.logit_module(task).covariates.expand(len(z), -1)
     latent = np.mean(
-        [m.features(z, known)["pathways"].cpu().numpy() for m in model.members_], axis=0
+        [m.features(z, conditions)["pathways"].cpu().numpy() for m in model.members_], axis=0
     )
     member = membership(model.hierarchy_)
     level = z.cpu().numpy()[:, : member.shape[0]] @ member
@@ -138,8 +142,8 @@ def oriented_activity(model: "MiracleClassifier", X: pd.DataFrame, task: str) ->
 
 def activity_test(
     model: "MiracleClassifier",
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
+    X: Samples | pd.DataFrame,
+    Y: pd.DataFrame | None = None,
     pathways: list[str] | None = None,
     cohort: pd.Series | None = None,
 ) -> pd.DataFrame:
@@ -149,9 +153,9 @@ def activity_test(
     ----------
     model : MiracleClassifier
         Fitted.
-    X : DataFrame, samples x sites
-        Beta values.
-    Y : DataFrame, samples x tasks
+    X : Samples or DataFrame, samples x sites
+        Beta values. A Samples holds labels and cohorts.
+    Y : DataFrame, samples x tasks, optional
         1, 0 or NaN.
     pathways : list of str, optional
         Default: all.
@@ -165,14 +169,16 @@ def activity_test(
         activity; positive: more methylation in cases), p_value (Welch's t), q_value over all
         rows. Activity of samples that the model was trained on is optimistic.
     """
-    rows = []
-    for task in Y.columns:
-        labelled = Y.index[Y[task].notna()]
-        groups = pd.Series(task, labelled) if cohort is None else cohort.loc[labelled]
-        activity = oriented_activity(model, X.loc[labelled], task)
+    samples, rows = as_samples(X, Y, cohort=cohort), []
+    for task in samples.tasks:
+        labelled = samples.task(task)
+        cohorts = labelled.cohort
+        if cohorts is None:
+            cohorts = pd.Series(task, labelled.names)
+        activity = oriented_activity(model, labelled, task)
         activity = activity if pathways is None else activity[list(pathways)]
-        for name, members in groups.groupby(groups):
-            label = Y.loc[members.index, task].to_numpy()
+        for name, members in cohorts.groupby(cohorts):
+            label = labelled.labels.loc[members.index, task].to_numpy()
             values = activity.loc[members.index]
             case, control = values[label == 1], values[label == 0]
             if min(len(case), len(control)) < 2:

@@ -16,6 +16,8 @@ from miracle_lib.interpretation.attribution import (
     refuse_hidden_heads,
 )
 from miracle_lib.interpretation.evidence import Problem, evidence
+from miracle_lib.preprocessing.coding import CovariateCoder
+from miracle_lib.samples import Samples, as_samples
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 def explain(
     model: "MiracleClassifier",
-    X: pd.DataFrame,
+    X: Samples | pd.DataFrame,
     task: str,
     y: pd.Series | pd.DataFrame | None = None,
     *,
@@ -44,9 +46,10 @@ def explain(
     ----------
     model : MiracleClassifier
         Fitted.
-    X : DataFrame, samples x sites
-        Beta values. If its sites were selected by their labels on the same samples, p-values are
-        too small: explain samples that took no part in the selection, or select by variance.
+    X : Samples or DataFrame, samples x sites
+        Beta values; a Samples holds all that follows. If the sites were selected by the labels of
+        the same samples, p-values are too small: explain samples that took no part in the
+        selection, or select by variance.
     task : str
         One of ``model.tasks_``.
     y : Series or DataFrame, optional
@@ -99,15 +102,16 @@ def explain(
     table = pd.DataFrame(
         {"degree": degree, "n_sites": np.asarray(member.sum(axis=0)).ravel()}, index=h.pathways
     )
-    if y is None:
-        table["attribution"] = attribute(model, X, task).abs().mean()
+    samples = _samples_of(X, task, y, cohort=cohort, covariates=covariates, groups=groups)
+    if not samples.tasks:
+        table["attribution"] = attribute(model, samples, task).abs().mean()
         missing = ["directed", "undirected", "network", "z", "p_value", "q_value"]
         table = table.assign(direction="", **dict.fromkeys(missing, np.nan))
         order = table["attribution"]
     else:
-        X, label = _labelled(X, y, task)
-        table["attribution"] = contrast(attribute(model, X, task), label)
-        problem = _problem(model, X, label, task, cohort, covariates, groups)
+        attributions = attribute(model, samples, task)
+        table["attribution"] = contrast(attributions, samples.labels[task])
+        problem = _problem(model, samples, task)
         _warn_of_selection(problem, task)
         found = evidence(problem, n_permutations, random_state)
         table[found.columns] = found.to_numpy()
@@ -127,7 +131,7 @@ COLUMNS = [
 
 def explain_paths(
     model: "MiracleClassifier",
-    X: pd.DataFrame,
+    X: Samples | pd.DataFrame,
     task: str,
     pathway: str,
     y: pd.Series | pd.DataFrame | None = None,
@@ -142,7 +146,7 @@ def explain_paths(
     ----------
     model : MiracleClassifier
         Fitted.
-    X : DataFrame, samples x sites
+    X : Samples or DataFrame, samples x sites
         Beta values.
     task : str
         One of ``model.tasks_``.
@@ -169,21 +173,20 @@ def explain_paths(
         raise MiracleError(
             f"There is no pathway {pathway!r} among the {len(h.pathways)} of the model."
         )
-    if y is not None:
-        X, label = _labelled(X, y, task)
+    samples = _samples_of(X, task, y)
     column = h.pathways.get_loc(pathway)
     genes = np.flatnonzero(h.gene_pathway[:, [column]].toarray().ravel())
     edges = h.site_gene[:, genes].tocoo()
-    z = model.standardized(X, task)
+    z = model.standardized(samples.values, task)
     values = sum(
         _path_values(m, h, z, genes, edges, column, model.tasks_.index(task))
         for m in model.members_
     ) / len(model.members_)
     table = pd.DataFrame({"gene": h.genes[genes[edges.col]], "site": h.sites[edges.row]})
-    if y is None:
+    if not samples.tasks:
         table["contribution"], table["difference"] = np.abs(values).mean(axis=0), np.nan
     else:
-        case = label.to_numpy() == 1
+        case = samples.labels[task].to_numpy() == 1
         at = z.cpu().numpy()[:, edges.row]
         table["contribution"] = values[case].mean(axis=0) - values[~case].mean(axis=0)
         table["difference"] = at[case].mean(axis=0) - at[~case].mean(axis=0)
@@ -213,25 +216,28 @@ def _path_values(member, hierarchy, z, genes, edges, column, task) -> np.ndarray
     return x.cpu().numpy()[:, edges.row] * slope[:, edges.col] * weights
 
 
-def _labelled(X: pd.DataFrame, y, task: str) -> tuple[pd.DataFrame, pd.Series]:
-    """The labelled samples and their labels, enough of both kinds."""
-    label = y[task] if isinstance(y, pd.DataFrame) else y
-    label = label.reindex(X.index).dropna()
-    counts = [(label == 1).sum(), (label == 0).sum()]
-    if min(counts) < 4 or sum(counts) != len(label):
+def _samples_of(X, task: str, y, **parts) -> Samples:
+    """The labelled samples of a task, enough of both kinds; all samples where there is no label."""
+    samples = as_samples(X, y.rename(task) if isinstance(y, pd.Series) else y, **parts)
+    if not samples.tasks:
+        return samples
+    samples = samples.task(task)
+    cases = int(samples.labels[task].sum())
+    controls = len(samples) - cases
+    if min(cases, controls) < 4:
         raise MiracleError(
-            f"Task {task!r} has {counts[0]} cases and {counts[1]} controls among {len(X)} samples; "
-            "expected labels 0 and 1 and at least four of each."
+            f"Task {task!r} has {cases} cases and {controls} controls; expected at least four of "
+            "each."
         )
-    return X.loc[label.index], label
+    return samples
 
 
-def _problem(model, X, label, task, cohort, covariates, groups) -> Problem:
+def _problem(model, samples: Samples, task: str) -> Problem:
     """Collect what the evidence needs from the model's frozen encoder."""
-    z = model.standardized(X, task)
+    z = model.standardized(samples.values, task)
     index = model.tasks_.index(task)
-    known = model.logit_module(task).covariates.expand(len(z), -1)
-    members = [member.features(z, known) for member in model.members_]
+    conditions = model.logit_module(task).covariates.expand(len(z), -1)
+    members = [member.features(z, conditions) for member in model.members_]
     features = {
         name: np.mean([unit_variance(m[name].double().cpu().numpy()) for m in members], axis=0)
         for name, block in members[0].items()
@@ -241,19 +247,21 @@ def _problem(model, X, label, task, cohort, covariates, groups) -> Problem:
     covariance = sum(
         scale[name] ** 2 * block @ block.T / block.shape[1] for name, block in features.items()
     )
-    n = len(label)
-    stratum = np.zeros(n, int) if cohort is None else pd.factorize(cohort.loc[X.index])[0]
-    cohorts = np.eye(stratum.max() + 1)[stratum]
+    n = len(samples)
+    stratum = np.zeros(n, int) if samples.cohort is None else pd.factorize(samples.cohort)[0]
+    adjusted = [np.eye(stratum.max() + 1)[stratum]]
+    if samples.covariates is not None:
+        adjusted.append(CovariateCoder.learn(samples.covariates).encode(samples.covariates))
     return Problem(
         sites=z.cpu().numpy()[:, : len(model.hierarchy_.sites)],
         latent=features["pathways"],
         covariance=covariance,
         latent_scale=scale["pathways"],
         member=membership(model.hierarchy_),
-        label=label.to_numpy(float),
-        block=np.arange(n) if groups is None else pd.factorize(groups.loc[X.index])[0],
+        label=samples.labels[task].to_numpy(),
+        block=np.arange(n) if samples.subject is None else pd.factorize(samples.subject)[0],
         stratum=stratum,
-        covariates=np.column_stack([cohorts, covariate_matrix(covariates, X.index)]),
+        covariates=np.column_stack(adjusted),
     )
 
 
@@ -274,14 +282,6 @@ def unit_variance(values: np.ndarray) -> np.ndarray:
     """Centre columns and scale them to variance one; constant columns become zero."""
     spread = values.std(axis=0)
     return (values - values.mean(axis=0)) / np.where(spread > 1e-6, spread, np.inf)
-
-
-def covariate_matrix(covariates: pd.DataFrame | None, samples: pd.Index) -> np.ndarray:
-    """Numbers for covariates: text becomes indicators, unknown values the mean."""
-    if covariates is None:
-        return np.zeros((len(samples), 0))
-    coded = pd.get_dummies(covariates.loc[samples], drop_first=True, dtype=float)
-    return unit_variance(coded.fillna(coded.mean()).fillna(0.0).to_numpy(float))
 
 
 def _rank(values: pd.Series) -> np.ndarray:

@@ -10,7 +10,10 @@ from scipy.stats import false_discovery_control
 from tqdm import tqdm
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.interpretation.attribution import attribute, contrast
+from miracle_lib.evaluation.comparison import shuffle_labels
+from miracle_lib.evaluation.validation import fitted
+from miracle_lib.interpretation.attribution import task_attributions
+from miracle_lib.samples import Samples, as_samples
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
@@ -22,19 +25,19 @@ CONTROLS = ("permuted mask", "shuffled labels", "every site predictive")
 def refit_attributions(
     make_model: Callable[["Hierarchy", int], "MiracleClassifier"],
     hierarchy: "Hierarchy",
-    X: pd.DataFrame,
-    Y: pd.DataFrame,
+    X: Samples | pd.DataFrame,
+    Y: pd.DataFrame | None = None,
     *,
     kinds: Sequence[str] = ("real", *CONTROLS),
     n_seeds: int = 3,
     random_state: int = 0,
-    **fit_arguments: pd.Series | pd.DataFrame,
+    **parts: pd.Series | pd.DataFrame,
 ) -> pd.DataFrame:
     """Train the whole model again on real and on control data and attribute each time.
 
     The controls: ``"permuted mask"`` (every node keeps its degree, its neighbours are random),
-    ``"shuffled labels"`` and ``"every site predictive"`` (all sites follow the label equally, so
-    that only the shape of the network is left to rank by).
+    ``"shuffled labels"`` (within cohorts and over subjects) and ``"every site predictive"`` (all
+    sites follow the label equally, so that only the shape of the network is left to rank by).
 
     Parameters
     ----------
@@ -42,9 +45,9 @@ def refit_attributions(
         Takes a hierarchy and a seed, returns an unfitted model.
     hierarchy : Hierarchy
         The real mask.
-    X : DataFrame, samples x sites
-        Beta values.
-    Y : DataFrame, samples x tasks
+    X : Samples or DataFrame, samples x sites
+        Beta values. A Samples holds all that a fit takes.
+    Y : DataFrame, samples x tasks, optional
         1, 0 or NaN.
     kinds : sequence of str
         Which of "real" and the three controls.
@@ -52,8 +55,8 @@ def refit_attributions(
         Trainings of each kind.
     random_state : int, default 0
         First seed.
-    **fit_arguments
-        Passed on to ``fit``: cohort, covariates, groups.
+    **parts
+        ``cohort``, ``covariates`` and ``groups`` as `MiracleClassifier.fit` takes them.
 
     Returns
     -------
@@ -64,15 +67,13 @@ def refit_attributions(
     ----------
     Esser-Skala and Fortelny 2023, doi:10.1038/s41540-023-00310-8.
     """
-    rows = []
+    samples, rows = as_samples(X, Y, **parts), []
+    samples = samples.take(samples.order)  # controls are drawn by it
     jobs = [(kind, seed) for kind in kinds for seed in range(random_state, random_state + n_seeds)]
     for kind, seed in tqdm(jobs, desc="refits", disable=None):
-        data, labels, mask = _control(kind, X, Y, hierarchy, seed)
-        model = make_model(mask, seed).fit(data, labels, **fit_arguments)
-        for task in labels.columns:
-            labelled = labels[task].notna()
-            values = attribute(model, data[labelled], task)
-            score = contrast(values, labels.loc[labelled, task])
+        data, mask = _control(kind, samples, hierarchy, seed)
+        model = fitted(make_model(mask, seed), data)
+        for task, score in task_attributions(model, data).drop(columns="shared").items():
             table = score.rename("attribution").rename_axis("pathway").reset_index()
             rank = table["attribution"].rank(ascending=False)
             rows.append(table.assign(kind=kind, seed=seed, task=task, rank=rank))
@@ -80,24 +81,23 @@ def refit_attributions(
     return pd.concat(rows, ignore_index=True)[columns]
 
 
-def _control(kind: str, X: pd.DataFrame, Y: pd.DataFrame, hierarchy: "Hierarchy", seed: int):
-    """Data, labels and mask of one kind of control."""
+def _control(
+    kind: str, samples: Samples, hierarchy: "Hierarchy", seed: int
+) -> tuple[Samples, "Hierarchy"]:
+    """Samples and mask of one kind of control."""
     rng = np.random.default_rng(seed)
     if kind == "real":
-        return X, Y, hierarchy
+        return samples, hierarchy
     if kind == "permuted mask":
-        return X, Y, hierarchy.permuted(seed)
+        return samples, hierarchy.permuted(seed)
     if kind == "shuffled labels":
-        shuffled = Y.copy()
-        for task in Y:
-            rows = Y[task].notna().to_numpy()
-            shuffled.loc[rows, task] = rng.permutation(Y.loc[rows, task])
-        return X, shuffled, hierarchy
+        return samples.replace(labels=shuffle_labels(samples, rng)), hierarchy
     if kind == "every site predictive":
-        case = Y.max(axis=1).fillna(0).to_numpy()[:, None]
-        noise = rng.normal(0, 0.05, X.shape)
+        case = samples.labels.max(axis=1).fillna(0).to_numpy()[:, None]
+        noise = rng.normal(0, 0.05, samples.values.shape)
         values = np.clip(0.4 + 0.2 * case + noise, 0.01, 0.99).astype(np.float32)
-        return pd.DataFrame(values, X.index, X.columns), Y, hierarchy
+        table = pd.DataFrame(values, samples.names, samples.sites)
+        return samples.replace(values=table), hierarchy
     raise MiracleError(f"There is no control {kind!r}; expected one of {', '.join(CONTROLS)}.")
 
 

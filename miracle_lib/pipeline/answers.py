@@ -8,21 +8,22 @@ import pandas as pd
 from miracle_lib import interpretation as interpret
 from miracle_lib.config import MANIFEST
 from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.evaluation.validation import fitted
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.pipeline.data import (
-    covariate_table,
+    all_samples,
     graph,
     mask_sets,
     merged_samples,
     raw_cohorts,
     site_gene,
-    tables,
     validation_sets,
 )
 from miracle_lib.pipeline.inputs import optional_table
 from miracle_lib.pipeline.models import FITTING, classifier, fitted_model
 from miracle_lib.pipeline.run import Run, step
-from miracle_lib.pipeline.selection import chosen_tables
+from miracle_lib.pipeline.selection import chosen_samples
+from miracle_lib.samples import Samples
 
 N_PERMUTATIONS = {"small": 500, "full": 2000}
 N_SEEDS = {"small": 2, "full": 5}
@@ -31,11 +32,10 @@ N_SEEDS = {"small": 2, "full": 5}
 @step(uses=(*FITTING, "grid"), after=("model",))
 def explained(run: Run, folder: Path) -> None:
     """Rank the pathways of every task against shuffled labels, and contrast its sites."""
-    X, Y, _ = tables(run)
-    model = fitted_model(run)
+    samples, model = all_samples(run), fitted_model(run)
     for task in model.tasks_:
         _explain(run, model, task).to_csv(folder / f"{task}.csv")
-    contrasts = {task: _site_contrast(model, X, Y[task], task) for task in model.tasks_}
+    contrasts = {task: _site_contrast(model, samples, task) for task in model.tasks_}
     pd.DataFrame(contrasts).to_csv(folder / "sites.csv")
 
 
@@ -49,11 +49,10 @@ def enriched(run: Run, folder: Path) -> None:
     for title, library in validation_sets(run).items():
         found = interpret.overrepresentation(sites, universe, site_gene(run), library)
         found.to_csv(folder / f"{title}.csv")
-    chosen, Y, obs = chosen_tables(run)
     permuted = []
     for seed in range(N_SEEDS[run.parameters.grid]):
         control = _unfitted(run, graph(run).permuted(seed), seed)
-        control.fit(chosen, Y, cohort=obs["cohort"], covariates=covariate_table(obs))
+        control = fitted(control, chosen_samples(run))
         permuted.append(_explain(run, control, task))
     interpret.library_agreement(
         explanations(run)[task],
@@ -71,12 +70,10 @@ def enriched(run: Run, folder: Path) -> None:
 def stability(run: Run, folder: Path) -> None:
     """Train again from other seeds, on the real data and on each control."""
     # Controls keep the sites that the true labels chose: they differ in nothing but their kind.
-    X, Y, _ = chosen_tables(run)
     refits = interpret.refit_attributions(
         partial(_unfitted, run),
         graph(run),
-        X,
-        Y,
+        chosen_samples(run),
         n_seeds=N_SEEDS[run.parameters.grid],
         random_state=run.parameters.seed,
     )
@@ -90,27 +87,18 @@ def _unfitted(run: Run, mask: Hierarchy, seed: int) -> MiracleClassifier:
 
 def _explain(run: Run, model: MiracleClassifier, task: str) -> pd.DataFrame:
     """Evidence for each pathway in one task."""
-    X, Y, obs = tables(run)
     return interpret.explain(
         model,
-        X,
+        all_samples(run),
         task,
-        Y,
-        cohort=obs["cohort"],
-        covariates=covariate_table(obs),
-        groups=obs["subject"],
         n_permutations=N_PERMUTATIONS[run.parameters.grid],
         random_state=run.parameters.seed,
     )
 
 
-def _site_contrast(
-    model: MiracleClassifier, X: pd.DataFrame, label: pd.Series, task: str
-) -> pd.Series:
+def _site_contrast(model: MiracleClassifier, samples: Samples, task: str) -> pd.Series:
     """Mean attribution of each site in cases minus that in controls."""
-    known = label.notna()
-    by_sample = interpret.attribute(model, X[known], task, "site")
-    return by_sample[label[known] == 1].mean() - by_sample[label[known] == 0].mean()
+    return interpret.task_attributions(model, samples.task(task), level="site")[task]
 
 
 def explanations(run: Run) -> dict[str, pd.DataFrame]:

@@ -13,6 +13,7 @@ from miracle_lib.hierarchy import ArrayAnnotation, Hierarchy
 from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, optional_table, simulate
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.preprocessing import estimate_cell_fractions, quality_control
+from miracle_lib.samples import Samples
 
 
 @step(uses=("seed",))
@@ -103,7 +104,7 @@ def validation_sets(run: Run) -> dict[str, dict[str, list[str]]]:
 
 
 def merged_samples(run: Run) -> AnnData:
-    """All samples after quality control; the task table is ``obsm['tasks']``."""
+    """All samples after quality control with all that is known of them, as they were written."""
     return run.load("samples", "samples.h5ad", anndata.read_h5ad)
 
 
@@ -132,16 +133,20 @@ def mask_choices(run: Run) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
-def tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Beta values, task table and covariates with cohort and subject, over the same samples."""
-    merged = merged_samples(run)
-    texts = merged.obs.select_dtypes("category").columns
-    return merged.to_df(), merged.obsm["tasks"], merged.obs.astype(dict.fromkeys(texts, object))
+def all_samples(run: Run) -> Samples:
+    """All samples after quality control, with the covariates that a model may be conditioned on."""
+
+    def read(_: Path) -> Samples:
+        merged = merged_samples(run)
+        return Samples.from_anndata(merged, covariate_names(merged.obs))
+
+    return run.load("samples", "", read)
 
 
-def covariate_table(obs: pd.DataFrame) -> pd.DataFrame:
-    """Covariates that a model may be conditioned on: age, sex, cell fractions and others."""
-    return obs[covariate_names(obs)]
+def sample_table(run: Run) -> pd.DataFrame:
+    """All columns that the cohorts have of their samples, and what quality control added."""
+    obs = merged_samples(run).obs
+    return obs.astype(dict.fromkeys(obs.select_dtypes("category").columns, object))
 
 
 def _read_json(path: Path) -> dict:

@@ -20,11 +20,11 @@ from miracle_lib.evaluation import (
     scores_of,
 )
 from miracle_lib.evaluation.first_experiments import reconstruction_curve, two_cohorts
-from miracle_lib.evaluation.validation import fit_fold
+from miracle_lib.evaluation.validation import fitted
 from miracle_lib.files import atomic_path
-from miracle_lib.pipeline.data import covariate_table, graph, tables
+from miracle_lib.pipeline.data import all_samples, graph
 from miracle_lib.pipeline.run import Run, step
-from miracle_lib.pipeline.selection import chosen_tables, selected, site_selector
+from miracle_lib.pipeline.selection import chosen_samples, selected, site_selector
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +39,10 @@ REFERENCES = {
 @step(uses=FITTING, after=("hierarchy",))
 def model(run: Run, folder: Path) -> None:
     """Fit the model on all samples, for looking at what it learnt; scores come from folds."""
-    X, Y, obs = chosen_tables(run)
-    fitted = classifier(run).set_params(checkpoint_dir=folder / "checkpoint")
-    fitted.fit(X, Y, cohort=obs["cohort"], covariates=covariate_table(obs), groups=obs["subject"])
-    fitted.save(folder / "model")
-    fitted.history_.to_csv(folder / "history.csv")
+    unfitted = classifier(run).set_params(checkpoint_dir=folder / "checkpoint")
+    model = fitted(unfitted, chosen_samples(run))
+    model.save(folder / "model")
+    model.history_.to_csv(folder / "history.csv")
 
 
 @step(uses=(*FITTING, "n_folds", "n_repeats"), after=("hierarchy",))
@@ -65,13 +64,11 @@ def scores(run: Run, folder: Path) -> None:
 @step(uses=(*FITTING, "n_folds"), after=("hierarchy",))
 def experiments(run: Run, folder: Path) -> None:
     """The first experiments: the autoencoder alone, one task, two tasks apart and together."""
-    X, Y, obs = tables(run)
-    known = {"groups": obs["subject"], "cohort": obs["cohort"], "covariates": covariate_table(obs)}
-    seed, n_folds = run.parameters.seed, run.parameters.n_folds
+    samples, seed = all_samples(run), run.parameters.seed
     method = selected(run, classifier(run))
-    curve = reconstruction_curve(method, X, Y, random_state=seed, **known)
+    curve = reconstruction_curve(method, samples, random_state=seed)
     curve.to_csv(folder / "reconstruction.csv")
-    scores = two_cohorts(method, X, Y, n_splits=n_folds, random_state=seed, **known)
+    scores = two_cohorts(method, samples, n_splits=run.parameters.n_folds, random_state=seed)
     for name, table in scores.items():
         table.attrs["predictions"].to_csv(folder / f"{name}.csv")
 
@@ -79,21 +76,17 @@ def experiments(run: Run, folder: Path) -> None:
 @step(uses=(*FITTING, "n_folds", "grid"), after=("hierarchy", "scores", "ablations"))
 def signs(run: Run, folder: Path) -> None:
     """Look for the usual ways to fail, in a model that has not seen one of the folds."""
-    X, Y, obs = tables(run)
-    folds = make_folds(Y, obs["subject"], run.parameters.n_folds, 1, run.parameters.seed)
+    samples, parameters = all_samples(run), run.parameters
+    folds = make_folds(samples, n_splits=parameters.n_folds, random_state=parameters.seed)
     fold = next(iter(folds))
-    held = fit_fold(selected(run, classifier(run)), X, Y, fold.train, cohort=obs["cohort"])
-    test = obs.iloc[fold.test]
-    scored = score_tables(run)
-    pathways = ablation_results(run).pathways.query("level == 'miracle'")
+    model = fitted(selected(run, classifier(run)), samples.take(fold.train))
+    tables = score_tables(run)
     table = failure_signs(
-        held,
-        X.iloc[fold.test],
-        test["cohort"],
-        test["subject"],
-        scored["MIRACLE"],
-        scored["covariates only"],
-        pathways,
+        model,
+        samples.take(fold.test),
+        scores=tables["MIRACLE"],
+        covariate_scores=tables["covariates only"],
+        pathways=ablation_results(run).pathways.query("level == 'miracle'"),
     )
     table.to_csv(folder / "signs.csv")
 
@@ -114,14 +107,9 @@ def classifier(run: Run) -> MiracleClassifier:
 
 def cross_validated(run: Run, method: BaseEstimator) -> pd.DataFrame:
     """Score a method on the folds of the run, subjects kept together."""
-    X, Y, obs = tables(run)
     return cross_validate(
         method,
-        X,
-        Y,
-        groups=obs["subject"],
-        cohort=obs["cohort"],
-        covariates=covariate_table(obs),
+        all_samples(run),
         n_splits=run.parameters.n_folds,
         n_repeats=run.parameters.n_repeats,
         random_state=run.parameters.seed,
@@ -155,17 +143,12 @@ def ablation_results(run: Run) -> Ablations:
 
 def _run_ablations(run: Run, folder: Path) -> Ablations:
     """Run what is not stored yet."""
-    X, Y, obs = tables(run)
     return run_ablations(
         load_ablations(),
-        X,
-        Y,
-        graph(run),
-        folder / "cells",
+        all_samples(run),
+        hierarchy=graph(run),
+        store=folder / "cells",
         scale=run.parameters.grid,
-        groups=obs["subject"],
-        cohort=obs["cohort"],
-        covariates=covariate_table(obs),
         selector=site_selector(run),
         **workers(run),
     )

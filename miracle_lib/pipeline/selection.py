@@ -1,12 +1,12 @@
 """The run's choice of sites: once before a fit on all samples, anew inside every fold."""
 
-import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
-from miracle_lib.pipeline.data import tables
+from miracle_lib.pipeline.data import all_samples
 from miracle_lib.pipeline.run import Run
 from miracle_lib.preprocessing import SiteSelector
+from miracle_lib.samples import Samples
 
 
 def site_selector(run: Run) -> SiteSelector | None:
@@ -22,11 +22,12 @@ def selected(run: Run, method: BaseEstimator) -> BaseEstimator:
     return method if selector is None else make_pipeline(selector, method)
 
 
-def chosen_tables(run: Run) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Tables of the run, of the beta values only what a model of all samples sees.
+def chosen_samples(run: Run) -> Samples:
+    """All samples of the run, of their sites only those that a model of all samples sees.
 
-    The labels of all samples have a say in the choice: no score may come from these tables.
+    The labels of all samples have a say in the choice: no score may come from them.
     """
-    X, Y, obs = tables(run)
-    selector = site_selector(run)
-    return (X if selector is None else selector.fit_transform(X, Y)), Y, obs
+    samples, selector = all_samples(run), site_selector(run)
+    if selector is None:
+        return samples
+    return samples.replace(values=selector.fit_transform(samples.values, samples.labels))

@@ -6,6 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation import BASELINES, PerTaskBaseline, cross_validate
+from miracle_lib.samples import Samples
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def test_a_task_with_two_cohorts_does_not_learn_their_level(planted):
     scores = cross_validate(PerTaskBaseline("logistic_l2"), noise, Y, cohort=None)
     assert scores["auroc"].mean() > 0.6  # the leak that the cohort argument closes
     model = PerTaskBaseline("logistic_l2").fit(noise, Y, cohort)
-    inside = model.models_["RA"].prepared.transform(noise, cohort)
+    inside = model.models_["RA"].prepared.transform(Samples(noise, cohort=cohort))
     centre = [inside[cohort == name].mean(axis=0) for name in ("one", "two")]
     assert np.allclose(centre[0], centre[1], atol=1e-3)
 
@@ -84,7 +85,7 @@ def test_a_task_with_two_cohorts_does_not_learn_their_level(planted):
 def test_inner_folds_keep_groups_whole(planted):
     _, Y, _, _ = planted
     y = Y["RA"].dropna().to_numpy().astype(int)
-    groups = np.arange(60) // 3
+    groups = pd.Series(np.arange(60) // 3)
     for train, test in PerTaskBaseline()._inner_folds(y, groups):
         assert not set(groups[train]) & set(groups[test])
 

@@ -51,5 +51,34 @@ def test_refuses_too_few_cases_counting_groups_not_samples():
 
 
 def test_refuses_other_labels():
-    with pytest.raises(MiracleError, match="Task 'RA' has the label 2.0; expected 0, 1 or NaN"):
+    with pytest.raises(MiracleError, match="'RA' has the label 2.0 for sample 's0'; expected"):
         list(make_folds(labels().replace({"RA": {1.0: 2.0}})))
+
+
+def test_subjects_in_another_order_are_aligned_by_name_and_stay_whole():
+    Y = labels()
+    groups = pd.Series(np.arange(len(Y)) // 2, Y.index)
+    straight = list(make_folds(Y, groups, n_splits=4))
+    mixed = list(make_folds(Y, groups.sample(frac=1, random_state=0), n_splits=4))
+    for one, other in zip(straight, mixed, strict=True):
+        assert np.array_equal(one.test, other.test)
+        assert not set(groups.iloc[other.train]) & set(groups.iloc[other.test])
+    with pytest.raises(MiracleError, match="subject has no entry for sample 's7'"):
+        list(make_folds(Y, groups.drop("s7")))
+
+
+def test_the_order_of_the_rows_does_not_change_the_folds():
+    Y = labels()
+    groups = pd.Series(np.arange(len(Y)) // 2, Y.index)
+    other = Y.sample(frac=1, random_state=0)
+    for subject in (None, groups):
+        pairs = zip(make_folds(Y, subject), make_folds(other, subject), strict=True)
+        for one, two in pairs:
+            assert list(Y.index[one.train]) == list(other.index[two.train])
+            assert list(Y.index[one.test]) == list(other.index[two.test])
+
+
+def test_subjects_of_one_sample_each_make_the_folds_of_no_subjects():
+    Y = labels()
+    for one, two in zip(make_folds(Y), make_folds(Y, Y.index), strict=True):
+        assert np.array_equal(one.test, two.test)

@@ -64,12 +64,29 @@ def test_the_same_seed_gives_the_same_table(study, tables):
     pd.testing.assert_frame_equal(again, tables["RA"])
 
 
+def test_tables_in_another_order_explain_the_same(study, tables):
+    def mixed(table):
+        return table.sample(frac=1, random_state=1)
+
+    again = explain(
+        study.model, mixed(study.X), "RA", mixed(study.Y), cohort=mixed(study.obs["cohort"]),
+        groups=mixed(study.obs["subject"]), n_permutations=200,
+    )  # fmt: skip
+    pd.testing.assert_frame_equal(again, tables["RA"])
+
+
+def test_a_samples_explains_itself(study, tables):
+    samples = ml.Samples(study.X, study.Y, cohort=study.obs["cohort"], subject=study.obs["subject"])
+    again = explain(study.model, samples, "RA", n_permutations=200)
+    pd.testing.assert_frame_equal(again, tables["RA"])
+
+
 def test_shuffled_labels_name_nothing(study):
     rng = np.random.default_rng(0)
     label = study.Y["SLE"].dropna()
     named = 0
     for run in range(10):
-        shuffled = pd.Series(rng.permutation(label), label.index)
+        shuffled = pd.Series(rng.permutation(label), label.index).reindex(study.X.index)
         table = explain(study.model, study.X, "SLE", shuffled, n_permutations=100, random_state=run)
         named += (table["q_value"] <= 0.05).any()
     assert named <= 2

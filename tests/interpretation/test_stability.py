@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miracle_lib import MiracleClassifier, MiracleError
+from miracle_lib import MiracleClassifier, MiracleError, Samples
 from miracle_lib.interpretation import against_controls, refit_attributions, top_overlap
 
 
@@ -41,19 +41,20 @@ def test_controls_take_the_planted_pathways_away(study):
 def test_every_site_predictive_leaves_only_the_shape(study):
     from miracle_lib.interpretation.stability import _control
 
-    X, Y, mask = _control("every site predictive", study.X, study.Y, study.mask, 0)
-    case = Y.max(axis=1) == 1
+    samples, mask = _control("every site predictive", Samples(study.X, study.Y), study.mask, 0)
+    case, X = samples.labels.max(axis=1) == 1, samples.values
     assert X.shape == study.X.shape
     assert ((X[case].mean() - X[~case].mean()) > 0.15).all()
     assert mask is study.mask
     with pytest.raises(MiracleError, match="no control 'noise'"):
-        _control("noise", study.X, study.Y, study.mask, 0)
+        _control("noise", samples, study.mask, 0)
 
 
 def test_shuffled_control_keeps_the_number_of_cases(study):
     from miracle_lib.interpretation.stability import _control
 
-    _, Y, _ = _control("shuffled labels", study.X, study.Y, study.mask, 0)
+    samples = Samples(study.X, study.Y, cohort=study.obs["cohort"], subject=study.obs["subject"])
+    Y = _control("shuffled labels", samples, study.mask, 0)[0].labels
     pd.testing.assert_series_equal(Y.sum(), study.Y.sum())
     assert (Y.isna() == study.Y.isna()).all(axis=None)
     assert not np.array_equal(Y.fillna(-1), study.Y.fillna(-1))

@@ -5,7 +5,7 @@ from miracle_lib.config import Parameters
 from miracle_lib.evaluation import AblationGrid
 from miracle_lib.pipeline import answers, data, models
 from miracle_lib.pipeline.run import STEPS, Run
-from miracle_lib.pipeline.selection import chosen_tables, selected, site_selector
+from miracle_lib.pipeline.selection import chosen_samples, selected, site_selector
 
 PROFILE = {
     "title": "two simulated cohorts",
@@ -84,19 +84,20 @@ def test_on_all_samples_sites_are_chosen_once_and_every_model_sees_those(
     assert selector.samples == tuple(data.merged_samples(run).obs_names)
     (width,) = {fit.n_sites for fit in fitted}
     assert K <= width <= 2 * K
-    assert list(chosen_tables(run)[0]) == list(site_selector(run).fit(*data.tables(run)[:2]).sites_)
+    samples = data.all_samples(run)
+    sites = site_selector(run).fit(samples.values, samples.labels).sites_
+    assert list(chosen_samples(run).sites) == list(sites)
 
 
 def test_the_kept_model_and_the_controls_have_the_chosen_sites(run):
-    assert set(models.fitted_model(run).sites_) == set(chosen_tables(run)[0].columns)
+    assert set(models.fitted_model(run).sites_) == set(chosen_samples(run).sites)
 
 
 def test_a_run_without_selection_uses_the_tables_and_the_method_as_they_are(tmp_path):
     plain = open_run(tmp_path)
     assert site_selector(plain) is None
     assert selected(plain, "method") == "method"
-    X, _, _ = chosen_tables(plain)
-    assert X.equals(data.tables(plain)[0])
+    assert chosen_samples(plain) is data.all_samples(plain)
 
 
 @pytest.mark.parametrize("name", ["scores", "experiments", "signs", "ablations", "model"])

@@ -29,18 +29,18 @@ def run(tmp_path_factory):
 
 
 def test_samples_keep_labels_subjects_and_covariates(run):
-    X, Y, obs = data.tables(run)
-    assert X.shape[0] == Y.shape[0] == 140
-    assert list(Y.columns) == ["MS", "RA"]
-    assert Y.notna().sum(axis=1).eq(1).all()
-    assert obs["subject"].nunique() < len(obs)
-    assert {"age", "sex", "smoking", "cell_Gran"} <= set(data.covariate_table(obs))
-    assert "label" not in data.covariate_table(obs)
+    samples = data.all_samples(run)
+    assert len(samples) == 140
+    assert samples.tasks == ["MS", "RA"]
+    assert samples.labels.notna().sum(axis=1).eq(1).all()
+    assert samples.subject.nunique() < len(samples)
+    assert {"age", "sex", "smoking", "cell_Gran"} <= set(samples.covariates)
+    assert "label" not in samples.covariates
+    assert {"label", "call_rate"} <= set(data.sample_table(run))
 
 
 def test_the_mask_is_built_over_the_sites_that_were_kept(run):
-    X, _, _ = data.tables(run)
-    assert set(data.graph(run).sites) <= set(X.columns)
+    assert set(data.graph(run).sites) <= set(data.all_samples(run).sites)
 
 
 def test_scores_come_from_folds_with_the_selection_inside(run):
@@ -58,8 +58,8 @@ def test_scores_come_from_folds_with_the_selection_inside(run):
 def test_the_fitted_model_is_kept_and_reads_the_selected_sites(run):
     model = models.fitted_model(run)
     assert len(model.sites_) <= 300
-    X, _, _ = data.tables(run)
-    assert np.isfinite(model.predict_proba(X).to_numpy()).all()
+    proba = model.predict_proba(data.all_samples(run).values)
+    assert np.isfinite(proba.to_numpy()).all()
 
 
 def test_planted_pathways_are_named_and_counted(run):
@@ -71,10 +71,10 @@ def test_planted_pathways_are_named_and_counted(run):
 
 def test_real_cohorts_take_the_same_path(mirror, tmp_path):
     real = open_profile_run("blood", str(tmp_path), {}, str(mirror))
-    X, Y, obs = data.tables(real)
-    assert len(X) == 100 + 699 + 508
-    assert set(Y.columns) == {"Rheumatoid arthritis", "Depression", "Parkinson"}
-    assert set(obs["cohort"]) == {"GSE42861", "GSE125105", "GSE72774"}
+    samples = data.all_samples(real)
+    assert len(samples) == 100 + 699 + 508
+    assert set(samples.tasks) == {"Rheumatoid arthritis", "Depression", "Parkinson"}
+    assert set(samples.cohort) == {"GSE42861", "GSE125105", "GSE72774"}
     assert set(data.validation_sets(real)) == {"Reactome", "KEGG"}
     assert len(data.graph(real).pathways) > 500
     assert "Real cohorts" in real.banner
