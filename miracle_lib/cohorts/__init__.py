@@ -5,6 +5,7 @@ from miracle_lib.cohorts.fetch import cache_folder, fetch_cohorts, fetch_file
 from miracle_lib.cohorts.load import annotate_sites, load_cohort, write_cohort
 from miracle_lib.cohorts.manifest import CohortManifest, list_cohorts, load_manifest
 from miracle_lib.cohorts.merge import merge_cohorts
+from miracle_lib.cohorts.pairs import list_pairs
 from miracle_lib.cohorts.phenotypes import covariate_names, read_phenotypes
 from miracle_lib.cohorts.series_matrix import SeriesMatrix, read_series_matrix
 from miracle_lib.cohorts.simulation import Simulation, simulate_cohorts
@@ -24,6 +25,7 @@ __all__ = [
     "fetch_cohorts",
     "fetch_file",
     "list_cohorts",
+    "list_pairs",
     "load_cohort",
     "load_manifest",
     "merge_cohorts",
