@@ -10,6 +10,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.preprocessing.table import SiteTransformer, cohort_of, site_positions
 from miracle_lib.samples import covariate_table
 
@@ -30,7 +31,7 @@ class CovariateResidualizer(SiteTransformer):
     Attributes
     ----------
     coef_ : DataFrame
-        Covariates (text ones as one column per level) x sites.
+        Covariates (text ones as one column per level but the first) x sites.
     centre_ : DataFrame
         Cohorts x covariates: the training means.
 
@@ -77,14 +78,10 @@ class CovariateResidualizer(SiteTransformer):
         covariates = _aligned(X, covariates)
         values = _complete(X, X.to_numpy(np.float64))
         names = cohort_of(X, "all" if cohort is None else cohort)
-        self.levels_ = {
-            name: None if _is_number(column) else sorted(column.dropna().astype(str).unique())
-            for name, column in covariates.items()
-            if column.notna().any()
-        }
-        design = self._encode(covariates)
-        self.spread_ = design.std(ddof=0).replace(0, 1).fillna(1)
-        self.centre_ = design.groupby(names).mean().fillna(design.mean()).fillna(0)
+        self.coder_ = CovariateCoder.learn(covariates)
+        self.covariates_ = list(covariates.columns[covariates.notna().any()])
+        design = self._numbers(covariates)
+        self.centre_ = design.groupby(names).mean().fillna(design.mean())
         centred = self._centred(design, names)
         gram = centred.T @ centred + self.ridge * np.eye(centred.shape[1])
         coefficients = np.linalg.lstsq(gram, centred.T @ values, rcond=None)[0]
@@ -117,7 +114,7 @@ class CovariateResidualizer(SiteTransformer):
         check_is_fitted(self)
         X = self._known(X)
         covariates = _aligned(X, covariates)
-        absent = [name for name in self.levels_ if name not in covariates]
+        absent = [name for name in self.covariates_ if name not in covariates]
         if absent:
             raise MiracleError(f"The covariates lack the column {absent[0]!r}.")
         if cohort is None and len(self.centre_) > 1:
@@ -131,7 +128,7 @@ class CovariateResidualizer(SiteTransformer):
             )
         sites = self.coef_.columns
         values = X.iloc[:, site_positions(X, sites)].to_numpy(np.float32)
-        explained = self._centred(self._encode(covariates), names) @ self.coef_.to_numpy()
+        explained = self._centred(self._numbers(covariates), names) @ self.coef_.to_numpy()
         residual = _complete(X, values) - explained.astype(np.float32)
         return pd.DataFrame(residual, X.index, sites)
 
@@ -151,28 +148,14 @@ class CovariateResidualizer(SiteTransformer):
         check_is_fitted(self, "coef_")
         return self.coef_.columns.to_numpy(dtype=object)
 
-    def _encode(self, covariates: pd.DataFrame) -> pd.DataFrame:
-        """Make numbers of covariates: one column per number and per level of text."""
-        columns = {}
-        for name, levels in self.levels_.items():
-            column = covariates[name]
-            if levels is None:
-                columns[name] = pd.to_numeric(column, errors="coerce").astype(float)
-                continue
-            text = column.astype(object).map(str, na_action="ignore")
-            for level in levels:
-                columns[f"{name}={level}"] = (text == level).astype(float).where(text.isin(levels))
-        return pd.DataFrame(columns, index=covariates.index)
+    def _numbers(self, covariates: pd.DataFrame) -> pd.DataFrame:
+        """Return the coded columns that had a value at fit, NaN where missing."""
+        return self.coder_.numbers(covariates).reindex(columns=list(self.coder_.mean))
 
     def _centred(self, design: pd.DataFrame, names: np.ndarray) -> np.ndarray:
         """Centre within cohorts and scale; missing becomes 0."""
-        centred = (design - self.centre_.loc[names].to_numpy()) / self.spread_
+        centred = (design - self.centre_.loc[names].to_numpy()) / pd.Series(self.coder_.sd)
         return np.nan_to_num(centred.to_numpy(np.float64))
-
-
-def _is_number(column: pd.Series) -> bool:
-    """Return whether a covariate holds numbers."""
-    return pd.api.types.is_numeric_dtype(column)
 
 
 def _aligned(X: pd.DataFrame, covariates: pd.DataFrame | None) -> pd.DataFrame:

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from torch import Tensor
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.folds import fold_numbers
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,8 @@ def inner_folds(labels: Tensor, groups: np.ndarray, n_folds: int, seed: int) -> 
     patterns = np.where(rare, -1, patterns)
     if rare.any() and rare.sum() < n_folds:
         patterns[rare] = np.bincount(patterns[~rare]).argmax() if (~rare).any() else 0
-    unique = n_groups == len(groups)
-    kind = StratifiedKFold if unique else StratifiedGroupKFold
-    splitter = kind(n_splits=n_folds, shuffle=True, random_state=seed)
-    folds = np.empty(len(table), dtype=int)
-    for fold, (_, held_out) in enumerate(
-        splitter.split(table, patterns, None if unique else groups)
-    ):
-        folds[held_out] = fold
     # Few large groups can leave a fold empty.
-    return np.unique(folds, return_inverse=True)[1]
+    return np.unique(fold_numbers(patterns, groups, n_folds, seed), return_inverse=True)[1]
 
 
 def mini_batches(labels: Tensor, batch_size: int | None, seed: int) -> list[Tensor]:
