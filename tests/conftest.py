@@ -37,8 +37,8 @@ def fits(monkeypatch) -> list[Fit]:
     """Every fit of a selector, a network or a baseline in this process, noted as it happens."""
     seen = []
 
-    def note(kind, method="fit"):
-        fit = getattr(kind, method)
+    def note(kind):
+        fit = kind.fit
 
         def noted(self, X, Y=None, *args, **known):
             seen.append(Fit(kind.__name__, getattr(self, "k", None), tuple(X.index), X.shape[1]))
@@ -46,9 +46,9 @@ def fits(monkeypatch) -> list[Fit]:
 
         # Cross-validation reads which arguments a fit accepts.
         noted.__signature__ = inspect.signature(fit)
-        monkeypatch.setattr(kind, method, noted)
+        monkeypatch.setattr(kind, "fit", noted)
 
     note(SiteSelector)
     note(PerTaskBaseline)
-    note(MiracleClassifier, "_prepare")  # which networks fitted together go through as well
+    note(MiracleClassifier)
     return seen

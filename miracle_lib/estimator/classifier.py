@@ -10,10 +10,10 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
+from anndata import AnnData
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import persistence
@@ -21,14 +21,15 @@ from miracle_lib.estimator.prediction import BLOCKS, Prediction, take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.familiarity import held_out_distances
+from miracle_lib.samples import Samples
 from miracle_lib.training import Checkpoint, Trained, Trainer, TrainingData, make_settings
 from miracle_lib.training.inputs import (
     CovariateCoder,
-    aligned,
     cohorts_of_labels,
-    label_table,
-    per_sample,
-    site_table,
+    labels_of_vector,
+    read_samples,
+    require_both_classes,
+    vector_of,
 )
 
 
@@ -194,9 +195,9 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
 
     def fit(
         self,
-        X: pd.DataFrame,
-        Y: pd.DataFrame,
-        cohort: pd.Series | np.ndarray | None = None,
+        X: Any,
+        Y: Any = None,
+        cohort: pd.Series | np.ndarray | str | None = None,
         covariates: pd.DataFrame | None = None,
         groups: pd.Series | np.ndarray | None = None,
     ) -> Self:
@@ -204,11 +205,15 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
 
         Parameters
         ----------
-        X : DataFrame, shape (n_samples, n_sites)
-            Beta values, NaN for missing.
-        Y : DataFrame, shape (n_samples, n_tasks)
-            1 case, 0 control, NaN not labelled for the task.
-        cohort : Series or array, shape (n_samples,), optional
+        X : Samples, AnnData, DataFrame or array, shape (n_samples, n_sites)
+            Beta values, NaN for missing. An array is in the order of ``hierarchy.sites``. What a
+            `Samples` or an AnnData (see `Samples.from_anndata`) holds of the following arguments
+            need not be given.
+        Y : DataFrame, shape (n_samples, n_tasks), or vector, shape (n_samples,), optional
+            A table has 1 for a case, 0 for a control, NaN for not labelled for the task. A vector
+            is one task with two classes of any type: `predict` and `predict_proba` then give
+            arrays, as scikit-learn's own classifiers do.
+        cohort : Series, array or str, shape (n_samples,), optional
             Default: samples labelled for the same task are one cohort.
         covariates : DataFrame, shape (n_samples, n_covariates), optional
             Such as age, sex and cell fractions: conditions of the autoencoder, no predictors.
@@ -224,39 +229,50 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         MiracleError
             Labels other than 0, 1 and NaN, a task without both classes, no site in the hierarchy,
             beta values outside [0, 1], an unknown option, or a loss that is not finite.
-        """
-        trainer = self._prepare(X, Y, cohort, covariates, groups)
-        return self._keep(trainer.fit(), trainer.data)
 
-    def _prepare(
-        self,
-        X: pd.DataFrame,
-        Y: pd.DataFrame,
-        cohort: Any = None,
-        covariates: Any = None,
-        groups: Any = None,
-    ) -> Trainer:
-        """Check the input, learn what is not trained, and set up the training."""
-        X, Y = site_table(X), label_table(Y, site_table(X))
-        self.tasks_ = [str(task) for task in Y.columns]
+        Notes
+        -----
+        Samples are taken in the order of their names: the rows of a table in another order give
+        the same model up to rounding. An array has no names, its order counts.
+        """
+        samples = self._read(X, Y, cohort, covariates, groups)
         self._check_options()
-        cohort = cohorts_of_labels(Y) if cohort is None else per_sample(cohort, X, "cohort")
+        labels = samples.labels
+        cohort = cohorts_of_labels(labels) if samples.cohort is None else samples.cohort.to_numpy()
         self._cohorts_of = {
-            task: sorted(set(cohort[Y[column].notna().to_numpy()]))
-            for task, column in zip(self.tasks_, Y.columns, strict=True)
+            task: sorted(set(cohort[label.notna().to_numpy()])) for task, label in labels.items()
         }
-        self._arrange_sites(X)
-        z = self._fit_standardizer(X, cohort)
+        self._arrange_sites(samples.sites)
+        z = self._fit_standardizer(samples.values, cohort)
         cohorts = self.standardizer_.cohorts_ if self.condition_on_cohort else []
-        self._coder = CovariateCoder.learn(covariates, X, cohorts)
-        device = take_device(self.device)
+        self._coder = CovariateCoder.learn(samples.covariates, cohorts)
+        order, device = _by_name(samples), take_device(self.device)
         data = TrainingData(
-            z.to(device),
-            torch.from_numpy(Y.to_numpy(np.float32)).to(device),
-            torch.from_numpy(self._coder.encode(covariates, X, cohort)).to(device),
-            _group_codes(groups, X),
+            torch.from_numpy(z[order]).to(device),
+            torch.from_numpy(labels.to_numpy(np.float32)[order]).to(device),
+            torch.from_numpy(self._coder.encode(samples.covariates, cohort)[order]).to(device),
+            _group_codes(samples, order),
         )
-        return self._trainer(data)
+        return self._keep(self._trainer(data).fit(), data)
+
+    def _read(self, X: Any, Y: Any, cohort: Any, covariates: Any, groups: Any) -> Samples:
+        """Return the input as samples with labels; keep how it was given."""
+        parts = {"cohort": cohort, "covariates": covariates, "groups": groups}
+        samples = read_samples(X, self.hierarchy.sites, **parts)
+        y = vector_of(Y)
+        self.__dict__.pop("classes_", None)
+        if y is not None:
+            Y, self.classes_ = labels_of_vector(y, samples.names)
+        if Y is not None:
+            samples = samples.replace(labels=Y)
+        require_both_classes(samples.labels)
+        self.tasks_ = samples.tasks
+        self._columns = samples.sites
+        self.n_features_in_ = len(samples.sites)
+        self.__dict__.pop("feature_names_in_", None)
+        if isinstance(X, Samples | AnnData | pd.DataFrame):
+            self.feature_names_in_ = samples.sites.to_numpy(dtype=object)
+        return samples
 
     def _keep(self, trained: Trained, data: TrainingData) -> Self:
         """Keep what was trained."""
@@ -286,16 +302,14 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         if absent:
             raise MiracleError(f"ceiling has no entry for task {min(absent)!r}")
 
-    def _arrange_sites(self, X: pd.DataFrame) -> None:
+    def _arrange_sites(self, sites: pd.Index) -> None:
         """Order the sites: those of the hierarchy, then the residual ones."""
-        self.hierarchy_ = self.hierarchy.restrict(X.columns)
-        outside = X.columns[~X.columns.isin(self.hierarchy_.sites)]
+        self.hierarchy_ = self.hierarchy.restrict(sites)
+        outside = sites[~sites.isin(self.hierarchy_.sites)]
         self.residual_sites_ = outside if self.residual else outside[:0]
         self.sites_ = self.hierarchy_.sites.append(self.residual_sites_)
-        self.feature_names_in_ = X.columns.to_numpy(dtype=object)
-        self.n_features_in_ = X.shape[1]
 
-    def _fit_standardizer(self, X: pd.DataFrame, cohort: np.ndarray) -> Tensor:
+    def _fit_standardizer(self, X: pd.DataFrame, cohort: np.ndarray) -> np.ndarray:
         """Learn the cohorts' statistics and return the standardised input in model order."""
         fitted = CohortStandardizer(scale=self.scale).fit(X, cohort=cohort)
         self._set_statistics(fitted, fitted.mean_[self.sites_], fitted.sd_[self.sites_])
@@ -303,7 +317,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         self.held_out_distances_ = {
             name: np.sort(held_out_distances(z[cohort == name])) for name in fitted.cohorts_
         }
-        return torch.from_numpy(z)
+        return z
 
     def _set_statistics(
         self, standardizer: CohortStandardizer, mean: pd.DataFrame, sd: pd.DataFrame
@@ -402,13 +416,19 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.target_tags.multi_output = True
+        tags.classifier_tags.multi_class = False
+        tags.transformer_tags.preserves_dtype = []
         return tags
 
 
-def _group_codes(groups: Any, X: pd.DataFrame) -> np.ndarray:
+def _by_name(samples: Samples) -> np.ndarray | slice:
+    """Return the order of the samples by name; a slice, which copies nothing, if they are in it."""
+    order = samples.order
+    return slice(None) if (np.diff(order) == 1).all() else order
+
+
+def _group_codes(samples: Samples, order: np.ndarray | slice) -> np.ndarray:
     """Return one integer per group; every sample is its own group by default."""
-    if groups is None:
-        return np.arange(len(X))
-    if isinstance(groups, pd.Series):
-        groups = aligned(groups.to_frame(), X, "groups").iloc[:, 0]
-    return pd.factorize(per_sample(np.asarray(groups), X, "groups"))[0]
+    if samples.subject is None:
+        return np.arange(len(samples))
+    return pd.factorize(samples.subject.to_numpy()[order])[0]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -30,6 +31,9 @@ def write(model: MiracleClassifier, path: str | Path) -> None:
         "tasks": model.tasks_,
         "cohorts": model.standardizer_.cohorts_,
         "cohorts_of": model._cohorts_of,
+        "columns": list(model._columns),
+        "named": hasattr(model, "feature_names_in_"),
+        "classes": _plain_classes(model),
         "residual_sites": list(model.residual_sites_),
         "covariates": vars(model._coder),
         "sharing": model.prior_.sharing,
@@ -62,8 +66,12 @@ def read(cls: type[MiracleClassifier], path: str | Path) -> MiracleClassifier:
     model._cohorts_of, model.fine_tuned_ = about["cohorts_of"], about["fine_tuned"]
     model.residual_sites_ = pd.Index(about["residual_sites"], dtype=object)
     model.sites_ = hierarchy.sites.append(model.residual_sites_)
-    model.feature_names_in_ = model.sites_.to_numpy(dtype=object)
-    model.n_features_in_ = len(model.sites_)
+    model._columns = pd.Index(about["columns"], dtype=object)
+    model.n_features_in_ = len(model._columns)
+    if about["named"]:
+        model.feature_names_in_ = model._columns.to_numpy(dtype=object)
+    if about["classes"] is not None:
+        model.classes_ = np.array(about["classes"])
     statistics = (
         pd.DataFrame(tensors[name].numpy(), about["cohorts"], model.sites_)
         for name in ("mean", "sd")
@@ -79,6 +87,11 @@ def read(cls: type[MiracleClassifier], path: str | Path) -> MiracleClassifier:
     model.history_ = pd.DataFrame(about["history"])
     model.members_ = [_member(model, tensors, index) for index in range(model.n_members)]
     return model
+
+
+def _plain_classes(model: MiracleClassifier) -> list[Any] | None:
+    """Return the two classes of a vector as JSON holds them."""
+    return model.classes_.tolist() if hasattr(model, "classes_") else None
 
 
 def _member(model: MiracleClassifier, tensors: dict[str, Tensor], index: int) -> Member:

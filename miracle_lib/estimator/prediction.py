@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from anndata import AnnData
 from sklearn.metrics import roc_auc_score
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.scale import m_to_beta
-from miracle_lib.training.inputs import label_table, per_sample, site_table
+from miracle_lib.samples import Samples
+from miracle_lib.training.inputs import read_samples, vector_of
 
 if TYPE_CHECKING:
     from miracle_lib.model import MaskedVAE
@@ -40,94 +43,100 @@ class Prediction:
         return self.members_[0].network
 
     def predict_proba(
-        self,
-        X: pd.DataFrame,
-        cohort: str | pd.Series | np.ndarray | None = None,
-        covariates: pd.DataFrame | None = None,
-    ) -> pd.DataFrame:
+        self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
+    ) -> pd.DataFrame | np.ndarray:
         """Return each sample's probability of being a case.
 
         Parameters
         ----------
-        X : DataFrame, shape (n_samples, n_sites)
+        X : Samples, AnnData, DataFrame or array, shape (n_samples, n_sites)
             Beta values. Sites the model does not know are ignored; sites of the model that are
-            absent or NaN take the mean of the cohort, and their number is logged.
+            absent or NaN take the mean of the cohort, and their number is logged. An array has the
+            sites of `fit`, in their order.
         cohort : str, Series or array, optional
             Cohort whose statistics standardise a sample. Default: for each task the cohort it was
             trained on; with several, the one whose mean profile is nearest to the sample.
         covariates : DataFrame, optional
-            As at `fit`; what is not known counts as average.
+            As at `fit`; what is not known counts as average. Default: those of a `Samples` or an
+            AnnData.
 
         Returns
         -------
         DataFrame, shape (n_samples, n_tasks)
+            After a fit on a vector of two classes: an array, shape (n_samples, 2), of the
+            probabilities of ``classes_``.
 
         Raises
         ------
         MiracleError
             If less than ``min_site_share`` of the sites are present, or a cohort is unknown.
         """
-        return 1 / (1 + np.exp(-self.decision_function(X, cohort, covariates)))
+        proba = 1 / (1 + np.exp(-self._logits(X, cohort, covariates)))
+        if not hasattr(self, "classes_"):
+            return proba
+        case = proba.to_numpy()[:, 0]
+        return np.stack([1 - case, case], axis=1)
 
     def predict(
-        self,
-        X: pd.DataFrame,
-        cohort: str | pd.Series | np.ndarray | None = None,
-        covariates: pd.DataFrame | None = None,
-    ) -> pd.DataFrame:
-        """Return 1 where a case is more probable than not, else 0; see `predict_proba`."""
-        return (self.decision_function(X, cohort, covariates) > 0).astype(int)
+        self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
+    ) -> pd.DataFrame | np.ndarray:
+        """Return 1 where a case is more probable than not, else 0; see `predict_proba`.
+
+        After a fit on a vector of two classes: an array of these classes.
+        """
+        case = (self._logits(X, cohort, covariates) > 0).astype(int)
+        return self.classes_[case.to_numpy()[:, 0]] if hasattr(self, "classes_") else case
 
     def decision_function(
-        self,
-        X: pd.DataFrame,
-        cohort: str | pd.Series | np.ndarray | None = None,
-        covariates: pd.DataFrame | None = None,
+        self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
+    ) -> pd.DataFrame | np.ndarray:
+        """Return logits, samples x tasks, or a vector of them; see `predict_proba`."""
+        logits = self._logits(X, cohort, covariates)
+        return logits.to_numpy()[:, 0] if hasattr(self, "classes_") else logits
+
+    def _logits(
+        self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
     ) -> pd.DataFrame:
-        """Return logits, samples x tasks; see `predict_proba`."""
-        X = self._complete(X)
-        chosen = self._cohort_per_task(X, cohort)
+        """Return logits, samples x tasks."""
+        samples = self._complete(X, cohort, covariates)
+        chosen = self._cohort_per_task(samples)
         logits = np.empty(chosen.shape)
         for name in sorted(set(chosen.ravel())):
             here = chosen == name
             rows = np.flatnonzero(here.any(axis=1))
-            z, known = self._inputs(X.iloc[rows], np.full(len(rows), name, object), covariates)
+            z, known = self._inputs(samples, np.full(len(rows), name, object), rows)
             with torch.no_grad():
                 each = [member.heads(member.features(z, known)) for member in self.members_]
             part = torch.stack(each).double().mean(0).cpu().numpy()
             logits[rows] = np.where(here[rows], part, logits[rows])
-        return pd.DataFrame(logits, X.index, self.tasks_)
+        return pd.DataFrame(logits, samples.names, self.tasks_)
 
     def transform(
-        self,
-        X: pd.DataFrame,
-        cohort: str | pd.Series | np.ndarray | None = None,
-        covariates: pd.DataFrame | None = None,
-    ) -> pd.DataFrame:
+        self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
+    ) -> pd.DataFrame | AnnData:
         """Return pathway activities, samples x pathways, averaged over the members.
 
         Without ``cohort``, each sample is standardised by the cohort whose mean training profile
-        is nearest to it. Other arguments as in `predict_proba`.
+        is nearest to it. Other arguments as in `predict_proba`. An AnnData comes back as another
+        one, with the activities in ``obsm["pathways"]``; its values are not copied.
         """
-        X = self._complete(X)
-        z, known = self._inputs(X, self._one_cohort(X, cohort), covariates)
+        samples = self._complete(X, cohort, covariates)
+        z, known = self._inputs(samples, self._one_cohort(samples))
         activity = [member.features(z, known)["pathways"] for member in self.members_]
         mean = torch.stack(activity).mean(0).cpu().numpy()
-        return pd.DataFrame(mean, X.index, self.hierarchy_.pathways)
+        activities = pd.DataFrame(mean, samples.names, self.hierarchy_.pathways)
+        return _with_pathways(X, activities) if isinstance(X, AnnData) else activities
 
     def reconstruct(
-        self,
-        X: pd.DataFrame,
-        cohort: str | pd.Series | np.ndarray | None = None,
-        covariates: pd.DataFrame | None = None,
+        self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
     ) -> pd.DataFrame:
         """Return the beta values that the autoencoder expects, samples x sites of the hierarchy.
 
         Arguments as in `transform`.
         """
-        X = self._complete(X)
-        cohort = self._one_cohort(X, cohort)
-        z, known = self._inputs(X, cohort, covariates)
+        samples = self._complete(X, cohort, covariates)
+        cohort = self._one_cohort(samples)
+        z, known = self._inputs(samples, cohort)
         with torch.no_grad():
             each = [
                 member.network.eval()(member.sites(z), known, sample=False).reconstruction
@@ -138,21 +147,60 @@ class Prediction:
         values = values * self.standardizer_.sd_.loc[cohort, sites].to_numpy()
         values = values + self.standardizer_.mean_.loc[cohort, sites].to_numpy()
         values = m_to_beta(values) if self.scale == "m" else values.clip(0, 1)
-        return pd.DataFrame(values, X.index, sites)
+        return pd.DataFrame(values, samples.names, sites)
 
-    def score(self, X: pd.DataFrame, Y: pd.DataFrame, **known: Any) -> float:
+    def score(
+        self, X: Any, Y: Any = None, cohort: Any = None, covariates: pd.DataFrame | None = None
+    ) -> float:
         """Return the mean AUROC over the tasks that have both classes in ``Y``.
 
-        ``known`` is passed on to `decision_function`.
+        Parameters
+        ----------
+        X, cohort, covariates
+            As in `predict_proba`.
+        Y : DataFrame, array or vector, optional
+            Labels as at `fit`. The columns of a DataFrame and the name of a Series say which tasks
+            they are, some of the model's in any order; an array has all of them, in their order.
+            Default: those of ``X``.
+
+        Raises
+        ------
+        MiracleError
+            If a task is not one of the model's.
         """
-        Y = label_table(Y, site_table(X), both_classes=False)
-        logits = self.decision_function(X, **known)
+        samples = self._complete(X, cohort, covariates)
+        logits = self._logits(samples, cohort, covariates)
         scores = []
-        for task, (_, label) in zip(self.tasks_, Y.items(), strict=True):
+        for task, label in self._labels(samples, Y).items():
             seen = label.notna().to_numpy()
             if label[seen].nunique() == 2:
                 scores.append(roc_auc_score(label[seen], logits[task][seen]))
         return float(np.mean(scores)) if scores else float("nan")
+
+    def _labels(self, samples: Samples, Y: Any) -> pd.DataFrame:
+        """Return labels as a table, each column one of the model's tasks."""
+        if hasattr(self, "classes_") and vector_of(Y) is not None:
+            y = pd.Series(Y, None if isinstance(Y, pd.Series) else samples.names, dtype=object)
+            unknown = y[y.notna() & ~y.isin(self.classes_)]
+            if len(unknown):
+                raise MiracleError(
+                    f"y holds {unknown.iloc[0]!r} for sample {unknown.index[0]!r}; expected one of "
+                    f"{', '.join(map(repr, self.classes_.tolist()))}"
+                )
+            codes = {each: code for code, each in enumerate(self.classes_)}
+            Y = y.map(codes).rename(self.tasks_[0])
+        elif Y is not None and not isinstance(Y, pd.DataFrame | pd.Series):
+            array = np.asarray(Y)
+            if array.size != len(array) * len(self.tasks_):
+                raise MiracleError(
+                    f"Y has shape {array.shape}; expected a column for each of the tasks "
+                    f"{', '.join(self.tasks_)}"
+                )
+            Y = pd.DataFrame(array.reshape(len(array), -1), samples.names, self.tasks_)
+        labels = samples.labels if Y is None else samples.replace(labels=Y).labels
+        for task in labels:
+            self._known_task(task)
+        return labels
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the pathways."""
@@ -160,44 +208,54 @@ class Prediction:
         return self.hierarchy_.pathways.to_numpy(dtype=object)
 
     def _inputs(
-        self, X: pd.DataFrame, cohort: np.ndarray, covariates: pd.DataFrame | None
+        self, samples: Samples, cohort: np.ndarray, rows: np.ndarray | slice = slice(None)
     ) -> tuple[Tensor, Tensor]:
-        """Return standardised sites and covariates as the networks take them."""
+        """Return standardised sites and covariates of some samples as the networks take them."""
         device = next(self.members_[0].parameters()).device
+        X, covariates = samples.values.iloc[rows], samples.covariates
         z = torch.from_numpy(self.standardizer_.transform(X, cohort=cohort).to_numpy())
-        known = torch.from_numpy(self._coder.encode(covariates, X, cohort))
+        covariates = None if covariates is None else covariates.iloc[rows]
+        known = torch.from_numpy(self._coder.encode(covariates, cohort))
         return z.to(device), known.to(device)
 
-    def _complete(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Return a table with all sites of the model, absent ones NaN; refuse too few."""
+    def _complete(
+        self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
+    ) -> Samples:
+        """Return samples with all sites of the model, absent ones NaN; refuse too few.
+
+        Their cohort is the one asked for; that of a `Samples` need not be one of the model's.
+        """
         check_is_fitted(self, "members_")
-        present = self.sites_.isin(site_table(X).columns)
+        samples = copy(read_samples(X, self._columns, cohort=cohort, covariates=covariates))
+        samples.cohort = samples.cohort if cohort is not None else None
+        present = self.sites_.isin(samples.sites)
         if present.mean() < self.min_site_share:
             raise MiracleError(
                 f"X has {present.sum()} of the model's {len(present)} sites, a share of "
                 f"{present.mean():.2f}; at least {self.min_site_share:.2f} is expected"
             )
-        if present.all():
-            return X
-        log.warning(
-            "%d of the model's %d sites are absent and take the mean of the cohort",
-            (~present).sum(),
-            len(present),
-        )
-        return X.reindex(columns=self.sites_)
+        if not present.all():
+            log.warning(
+                "%d of the model's %d sites are absent and take the mean of the cohort",
+                (~present).sum(),
+                len(present),
+            )
+            samples.values = samples.values.reindex(columns=self.sites_)
+        return samples
 
-    def _cohort_per_task(self, X: pd.DataFrame, cohort: Any) -> np.ndarray:
+    def _cohort_per_task(self, samples: Samples) -> np.ndarray:
         """Return, for each sample and task, the cohort whose statistics are used."""
-        if cohort is not None:
-            return np.repeat(per_sample(cohort, X, "cohort")[:, None], len(self.tasks_), axis=1)
+        if samples.cohort is not None:
+            return np.repeat(samples.cohort.to_numpy()[:, None], len(self.tasks_), axis=1)
+        X = samples.values
         columns = [self._nearest_cohort(X, self._cohorts_of[task]) for task in self.tasks_]
         return np.stack(columns, axis=1)
 
-    def _one_cohort(self, X: pd.DataFrame, cohort: Any) -> np.ndarray:
+    def _one_cohort(self, samples: Samples) -> np.ndarray:
         """Return one cohort per sample: as given, or the nearest."""
-        if cohort is not None:
-            return per_sample(cohort, X, "cohort")
-        return self._nearest_cohort(X, self.standardizer_.cohorts_)
+        if samples.cohort is not None:
+            return samples.cohort.to_numpy()
+        return self._nearest_cohort(samples.values, self.standardizer_.cohorts_)
 
     def _nearest_cohort(self, X: pd.DataFrame, candidates: list[str]) -> np.ndarray:
         """Return the cohort whose mean training profile is nearest to each sample.
@@ -230,11 +288,11 @@ class Prediction:
         check_is_fitted(self, "members_")
         return TaskLogit(self, self._known_task(task))
 
-    def standardized(self, X: pd.DataFrame, task: str) -> Tensor:
+    def standardized(self, X: Any, task: str) -> Tensor:
         """Return the input of `logit_module`: z-scores by the statistics of the task's cohort."""
-        X = self._complete(X)
-        cohort = self._nearest_cohort(X, self._cohorts_of[self._known_task(task)])
-        return self._inputs(X, cohort, None)[0]
+        samples = self._complete(X)
+        cohort = self._nearest_cohort(samples.values, self._cohorts_of[self._known_task(task)])
+        return self._inputs(samples, cohort)[0]
 
     def _known_task(self, task: str) -> str:
         """Refuse an unknown task."""
@@ -251,13 +309,26 @@ class TaskLogit(nn.Module):
         self.members = nn.ModuleList(model.members_)
         self.task = model.tasks_.index(task)
         cohort = np.array(model._cohorts_of[task][:1], dtype=object)
-        known = torch.from_numpy(model._coder.encode(None, pd.DataFrame(index=[0]), cohort))
+        known = torch.from_numpy(model._coder.encode(None, cohort))
         self.register_buffer("covariates", known.to(next(self.parameters()).device))
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits, shape (batch,)."""
         known = self.covariates.expand(len(z), -1)
         return torch.stack([member(z, known)[:, self.task] for member in self.members]).mean(0)
+
+
+def _with_pathways(adata: AnnData, activities: pd.DataFrame) -> AnnData:
+    """Return an AnnData of the same values with pathway activities beside them."""
+    return AnnData(
+        adata.X,
+        obs=adata.obs,
+        var=adata.var,
+        uns=adata.uns,
+        obsm=dict(adata.obsm) | {"pathways": activities},
+        varm=dict(adata.varm),
+        layers=dict(adata.layers),
+    )
 
 
 def take_device(name: str) -> torch.device:

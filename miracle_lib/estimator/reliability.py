@@ -191,9 +191,9 @@ def _logits(model: MiracleClassifier, X: pd.DataFrame) -> tuple[pd.DataFrame, di
     if X.empty:
         nothing = pd.Series(dtype=object)
         return pd.DataFrame(columns=model.tasks_, dtype=float), dict.fromkeys(model.tasks_, nothing)
-    chosen = model._cohort_per_task(X, None)
+    chosen = model._cohort_per_task(model._complete(X))
     cohorts = {task: pd.Series(chosen[:, k], X.index) for k, task in enumerate(model.tasks_)}
-    return model.decision_function(X), cohorts
+    return model._logits(X), cohorts
 
 
 def _site_weights(model: MiracleClassifier, task: str) -> np.ndarray:

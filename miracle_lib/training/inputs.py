@@ -1,85 +1,80 @@
-"""Checks of what a user passes, and the coding of covariates."""
+"""What a user passes becomes `Samples`; covariates become numbers."""
 
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.preprocessing.classes import two_classes
+from miracle_lib.preprocessing.table import as_frame
+from miracle_lib.samples import Samples, as_samples
 
 
-def site_table(X: Any) -> pd.DataFrame:
-    """Refuse anything but a table samples x sites."""
+def read_samples(X: Any, sites: pd.Index, **parts: Any) -> Samples:
+    """Return what a user passes as one object, aligned and checked.
+
+    Parameters
+    ----------
+    X : Samples, AnnData, DataFrame or array, shape (n_samples, n_sites)
+        An array is in the order of ``sites``.
+    sites : Index
+        Names of the columns of an array.
+    **parts
+        Any of cohort, groups and covariates: those given replace what ``X`` holds.
+
+    Raises
+    ------
+    MiracleError
+        As `Samples`, or if an array has another number of columns.
+    """
+    if isinstance(X, Samples | AnnData):
+        return as_samples(X, **parts)
+    values = as_frame(X)
     if not isinstance(X, pd.DataFrame):
-        raise MiracleError(f"X is {type(X).__name__}; expected a DataFrame, samples x sites")
-    if X.empty:
-        raise MiracleError(f"X has shape {X.shape}; expected samples and sites")
-    return X
-
-
-def aligned(table: pd.DataFrame, X: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Return the rows of a table that belong to the samples of X."""
-    if table.index.equals(X.index):
-        return table
-    absent = X.index.difference(table.index)
-    if len(absent):
-        raise MiracleError(f"{name} has no row for sample {absent[0]!r} of X")
-    if not table.index.is_unique:
-        twice = table.index[table.index.duplicated()][0]
-        raise MiracleError(f"{name} has several rows for sample {twice!r}")
-    return table.loc[X.index]
-
-
-def label_table(Y: Any, X: pd.DataFrame, both_classes: bool = True) -> pd.DataFrame:
-    """Return labels as a float table, samples x tasks; refuse anything but 0, 1 and NaN."""
-    if isinstance(Y, pd.Series):
-        Y = Y.to_frame(str(Y.name) if Y.name is not None else "task")
-    elif not isinstance(Y, pd.DataFrame):
-        Y = _unnamed_labels(Y, X)
-    Y = aligned(Y, X, "Y")
-    if not Y.columns.is_unique or Y.shape[1] == 0:
-        raise MiracleError(f"the tasks of Y are {list(Y.columns)}; expected unique names")
-    numbers = Y.apply(pd.to_numeric, errors="coerce").astype(float)
-    for task, column in Y.items():
-        bad = column[column.notna() & ~numbers[task].isin([0, 1])]
-        if len(bad):
+        if values.shape[1] != len(sites):
             raise MiracleError(
-                f"task {task!r} has label {bad.iloc[0]} for sample {bad.index[0]!r}; "
-                "expected 0, 1 or NaN"
+                f"X has {values.shape[1]} features, but MiracleClassifier is expecting "
+                f"{len(sites)} features as input, in the order of its sites"
             )
-        cases, controls = ((numbers[task] == value).sum() for value in (1, 0))
-        if both_classes and min(cases, controls) < 2:
+        values = values.set_axis(sites, axis=1)
+    return as_samples(values, **parts)
+
+
+def vector_of(Y: Any) -> Any:
+    """Return labels that are one task in a vector as such; None where they are a table."""
+    if isinstance(Y, pd.DataFrame) or Y is None:
+        return None
+    if not isinstance(Y, pd.Series):
+        Y = np.asarray(Y)
+    return Y if Y.ndim == 1 else None
+
+
+def labels_of_vector(y: Any, names: pd.Index) -> tuple[pd.Series, np.ndarray]:
+    """Return a vector of two classes as labels 0 and 1, named as its task, and the classes."""
+    labels, classes = two_classes(y)
+    index = y.index if isinstance(y, pd.Series) else names
+    if len(labels) != len(index):
+        raise MiracleError(f"y has {len(labels)} labels; expected {len(index)}, one per sample")
+    name = y.name if isinstance(y, pd.Series) and y.name is not None else "task"
+    return pd.Series(labels, index, name=str(name)), classes
+
+
+def require_both_classes(labels: pd.DataFrame) -> None:
+    """Refuse a fit without tasks, or a task without two samples of each class."""
+    if labels.shape[1] == 0:
+        raise MiracleError(
+            "requires y to be passed, but the target y is None: there is no task to learn"
+        )
+    for task, column in labels.items():
+        cases, controls = (int((column == value).sum()) for value in (1, 0))
+        if min(cases, controls) < 2:
             raise MiracleError(
                 f"task {task!r} has {cases} cases and {controls} controls; at least 2 of each "
-                "are expected"
+                "class are expected"
             )
-    return numbers
-
-
-def _unnamed_labels(Y: Any, X: pd.DataFrame) -> pd.DataFrame:
-    """Name the tasks of an array."""
-    array = np.asarray(Y)
-    array = array[:, None] if array.ndim == 1 else array
-    if array.ndim != 2 or len(array) != len(X):
-        raise MiracleError(f"Y has shape {array.shape}; expected {len(X)} rows, one per sample")
-    names = ["task"] if array.shape[1] == 1 else [f"task {i + 1}" for i in range(array.shape[1])]
-    return pd.DataFrame(array, X.index, names)
-
-
-def per_sample(values: Any, X: pd.DataFrame, name: str) -> np.ndarray:
-    """Return one string per sample of X; one string stands for all."""
-    if isinstance(values, str):
-        return np.full(len(X), values, dtype=object)
-    if isinstance(values, pd.Series):
-        values = aligned(values.to_frame(), X, name).iloc[:, 0]
-    values = np.asarray(values, dtype=object)
-    if values.shape != (len(X),):
-        raise MiracleError(f"{name} has shape {values.shape}; expected one value per sample of X")
-    missing = pd.isna(values)
-    if missing.any():
-        raise MiracleError(f"{name} of sample {X.index[missing][0]!r} is missing")
-    return values.astype(str).astype(object)
 
 
 def cohorts_of_labels(Y: pd.DataFrame) -> np.ndarray:
@@ -115,15 +110,14 @@ class CovariateCoder:
     sd: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def learn(cls, covariates: pd.DataFrame | None, X: pd.DataFrame, cohorts: list[str]) -> Self:
+    def learn(cls, covariates: pd.DataFrame | None, cohorts: list[str]) -> Self:
         """Learn levels, means and SDs from the training samples."""
         coder = cls(cohorts if len(cohorts) > 1 else [])
         if covariates is None:
             return coder
-        covariates = aligned(covariates, X, "covariates")
         for name, column in covariates.items():
             if not pd.api.types.is_numeric_dtype(column):
-                coder.levels[str(name)] = sorted(column.dropna().astype(str).unique())
+                coder.levels[name] = sorted(column.dropna().unique())
         coded = coder._coded(covariates)
         known = coded.columns[coded.notna().any()]
         coder.mean = {name: float(coded[name].mean()) for name in known}
@@ -139,25 +133,21 @@ class CovariateCoder:
         """Return numbers: one indicator per further level of a column of text."""
         columns = {}
         for name, column in covariates.items():
-            levels = self.levels.get(str(name))
+            levels = self.levels.get(name)
             if levels is None:
-                columns[str(name)] = pd.to_numeric(column, errors="coerce").astype(float)
+                columns[name] = pd.to_numeric(column, errors="coerce").astype(float)
                 continue
             for level in levels[1:]:
-                indicator = (column.astype(str) == level).astype(float)
-                columns[f"{name}={level}"] = indicator.where(column.notna())
+                columns[f"{name}={level}"] = (column == level).astype(float).where(column.notna())
         return pd.DataFrame(columns, index=covariates.index)
 
-    def encode(
-        self, covariates: pd.DataFrame | None, X: pd.DataFrame, cohort: np.ndarray
-    ) -> np.ndarray:
+    def encode(self, covariates: pd.DataFrame | None, cohort: np.ndarray) -> np.ndarray:
         """Return float32 (n_samples, width); what is unknown counts as average."""
-        table = np.zeros((len(X), self.width), np.float32)
+        table = np.zeros((len(cohort), self.width), np.float32)
         for column, name in enumerate(self.cohorts):
             table[:, column] = (cohort == name) - 1 / len(self.cohorts)
         if covariates is not None and self.mean:
-            coded = self._coded(aligned(covariates, X, "covariates"))
-            coded = coded.reindex(columns=list(self.mean))
+            coded = self._coded(covariates).reindex(columns=list(self.mean))
             scaled = (coded - pd.Series(self.mean)) / pd.Series(self.sd)
             table[:, len(self.cohorts) :] = scaled[list(self.mean)].fillna(0)
         return table

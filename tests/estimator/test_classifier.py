@@ -412,11 +412,14 @@ def bad(data, what):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("label", r"task 'MS' has label 2\.0 for sample 'MS-001'; expected 0, 1 or NaN"),
+        (
+            "label",
+            r"Task 'MS' has the label 2\.0 for sample 'MS-001'; expected 1 \(case\), 0 \(control\)",
+        ),
         ("class", r"task 'MS' has \d+ cases and 0 controls"),
         ("sites", r"none of the 400 sites .* is among"),
         ("beta", r"\[0, 1\]"),
-        ("sample", r"Y has no row for sample"),
+        ("sample", r"labels has no entry for sample"),
     ],
 )
 def test_bad_input_is_named(data, what, message):
