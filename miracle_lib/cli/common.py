@@ -22,6 +22,10 @@ Mirror = Annotated[
     str | None,
     typer.Option(help="Folder or URL that replaces the network; files are found by base name."),
 ]
+DropOther = Annotated[
+    bool,
+    typer.Option("--drop-other", help="Leave out names that are no probes instead of refusing."),
+]
 
 
 def _print_version(wanted: bool) -> None:

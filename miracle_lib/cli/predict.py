@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from miracle_lib.cli.common import one_sentence
+from miracle_lib.cli.common import DropOther, one_sentence
 
 SOME_REFUSED = 3  # exit status
 
@@ -12,7 +12,7 @@ SOME_REFUSED = 3  # exit status
 @one_sentence
 def predict(
     model: Annotated[str, typer.Argument(help="Folder of a saved model.")],
-    table: Annotated[str, typer.Argument(help="Beta values: CSV, TSV, parquet or h5ad.")],
+    table: Annotated[str, typer.Argument(help="Beta values: CSV, TSV, xlsx, parquet or h5ad.")],
     output: Annotated[str, typer.Option("--output", "-o", help="CSV to write.")],
     sites: Annotated[
         float, typer.Option(help="Least share of the model's sites that a sample must have.")
@@ -26,6 +26,7 @@ def predict(
     factor: Annotated[
         float, typer.Option(help="Multiple of that distance beyond which it is refused.")
     ] = 1.25,
+    drop_other: DropOther = False,
 ) -> None:
     """Predict every task for the samples of a table, and say which predictions can be believed.
 
@@ -34,7 +35,9 @@ def predict(
     from miracle_lib.estimator import Limits, predict_table
     from miracle_lib.estimator.reliability import REFUSED
 
-    result = predict_table(model, table, output, Limits(sites, weight, quantile, factor))
+    result = predict_table(
+        model, table, output, Limits(sites, weight, quantile, factor), drop_other=drop_other
+    )
     verdicts = result.filter(like="verdict[")
     refused = (verdicts == REFUSED).all(axis=1)
     for sample, warning in result["warning"][result["warning"] != ""].items():

@@ -7,11 +7,12 @@ from miracle_lib.cohorts.manifest import CohortManifest, list_cohorts, load_mani
 from miracle_lib.cohorts.merge import merge_cohorts
 from miracle_lib.cohorts.pairs import list_pairs
 from miracle_lib.cohorts.phenotypes import covariate_names, read_phenotypes
+from miracle_lib.cohorts.sample_tables import read_samples
 from miracle_lib.cohorts.series_matrix import SeriesMatrix, read_series_matrix
 from miracle_lib.cohorts.simulation import Simulation, simulate_cohorts
 from miracle_lib.cohorts.site_table import SiteTable
 from miracle_lib.cohorts.supplementary import read_supplementary
-from miracle_lib.cohorts.tables import read_beta_values, read_samples, read_table
+from miracle_lib.cohorts.tables import read_beta_values, read_table
 
 __all__ = [
     "CohortManifest",

@@ -10,8 +10,10 @@ import pandas as pd
 
 import miracle_lib
 from miracle_lib.cohorts.fetch import fetch_file
+from miracle_lib.cohorts.joining import join_columns
 from miracle_lib.cohorts.manifest import CohortManifest, DataFile, load_manifest
 from miracle_lib.cohorts.phenotypes import check_numbers, count, covariate_names, read_phenotypes
+from miracle_lib.cohorts.sample_tables import read_samples
 from miracle_lib.cohorts.series_matrix import read_series_matrix
 from miracle_lib.cohorts.site_table import (
     SiteTable,
@@ -22,7 +24,7 @@ from miracle_lib.cohorts.site_table import (
     to_beta,
 )
 from miracle_lib.cohorts.supplementary import read_supplementary
-from miracle_lib.cohorts.tables import read_samples, read_table
+from miracle_lib.cohorts.tables import read_table
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import atomic_path, sha256
 
@@ -220,18 +222,27 @@ def _read_file(file: DataFile, path: Path, samples: pd.DataFrame, detection_p: f
         return read_series_matrix(path, samples=wanted[wanted.isin(there)]).table
     if file.layout == "supplementary":
         return read_supplementary(path, samples, detection_p)
-    table = read_table(path)
+    table = read_table(path, drop_other=file.drop_other)
     check_names(table, path.name)
-    rows = table.samples.get_indexer(wanted)
-    if not (rows >= 0).any():
-        raise MiracleError(
-            f"{path.name}: none of its samples ({', '.join(table.samples[:3])}, ...) is in the "
-            f"sample table ({', '.join(wanted[:3])}, ...)."
-        )
-    rows = rows[rows >= 0]
+    return choose_samples(table, samples, path.name)
+
+
+def choose_samples(table: SiteTable, samples: pd.DataFrame, source: str) -> SiteTable:
+    """The rows of a user's table that belong to some samples, under the names of these.
+
+    A row is called as the sample is, or, where no row is, by another field of the samples.
+    """
+    called = pd.Series(samples.index, index=samples.index)
+    called = called[called.isin(table.samples)]
+    if called.empty:
+        called = join_columns(table.samples, samples, source)
+    rows = table.samples.get_indexer(called)
+    unknown = len(table.samples) - len(rows)
+    if unknown:
+        _log.info("%s: %d of its samples are not used", source, unknown)
     if np.array_equal(rows, np.arange(len(table.samples))):
-        return table
-    return SiteTable(table.values[rows], table.samples[rows], table.sites)
+        return SiteTable(table.values, called.index, table.sites)
+    return SiteTable(table.values[rows], called.index, table.sites)
 
 
 def _platforms(samples: pd.DataFrame, manifest: CohortManifest) -> pd.Series:

@@ -57,9 +57,11 @@ class DataFile(Strict):
         http(s) address, or a path relative to the manifest.
     layout : {"series_matrix", "supplementary", "table", "samples"}
         GEO series matrix; processed matrix from GEO's supplementary files (rows = sites); a user's
-        beta table (CSV, TSV, parquet, h5ad, either orientation); a user's table of samples.
+        beta table (CSV, TSV, xlsx, parquet, h5ad, either orientation); a user's table of samples.
     scale : {"beta", "m"}, optional
         What this file holds; default: the scale of the manifest.
+    drop_other : bool
+        Names in a table that are no probes: False refuses them, True leaves them out.
     sha256 : str, optional
         Checksum that the file must have.
     """
@@ -67,6 +69,7 @@ class DataFile(Strict):
     url: str
     layout: Literal["series_matrix", "supplementary", "table", "samples"] = "series_matrix"
     scale: Literal["beta", "m"] | None = None
+    drop_other: bool = False
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
     @property

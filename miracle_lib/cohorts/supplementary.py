@@ -83,18 +83,38 @@ def split(line: str, delimiter: str) -> list[str]:
     return [field.strip().strip('"').strip() for field in line.split(delimiter)]
 
 
-def _find_columns(header: list[str], samples: pd.DataFrame, path: Path) -> list[Column]:
-    """Where the values and the detection p-values of every sample that has a column are."""
+def value_fields(header: list[str], first: int = 1) -> tuple[dict[int, str], dict[str, int]]:
+    """Which fields hold values, and which detection p-values, by the name of their sample.
+
+    Parameters
+    ----------
+    header : list of str
+    first : int, default 1
+        Fields before it name the rows.
+
+    Returns
+    -------
+    values : dict of int to str
+        Field to name, as it stands but for an ending such as ``AVG_Beta``.
+    detections : dict of str to int
+        Name to field.
+    """
     values: dict[int, str] = {}
     detections: dict[str, int] = {}
-    for field, name in enumerate(header[1:], start=1):
+    for field, name in enumerate(header[first:], start=first):
         if _DETECTION.search(name):
-            owner = _DETECTION.sub("", name) or _VALUE.sub("", header[field - 1])
-            detections[fold(owner)] = field
+            detections[_DETECTION.sub("", name) or _VALUE.sub("", header[field - 1])] = field
         else:
             values[field] = _VALUE.sub("", name) or name
+    return values, detections
+
+
+def _find_columns(header: list[str], samples: pd.DataFrame, path: Path) -> list[Column]:
+    """Where the values and the detection p-values of every sample that has a column are."""
+    values, detections = value_fields(header)
     field_of = {name: field for field, name in values.items()}
+    folded = {fold(name): field for name, field in detections.items()}
     return [
-        Column(sample, field_of[name], detections.get(fold(name)))
+        Column(sample, field_of[name], folded.get(fold(name)))
         for sample, name in join_columns(values.values(), samples, path.name).items()
     ]

@@ -249,7 +249,7 @@ def test_a_users_table_with_a_table_of_samples(write_manifest, tmp_path):
     with pytest.raises(MiracleError, match="no values for sample 'z'"):
         ml.load_cohort(write_manifest(files=files, phenotypes=rules))
     (tmp_path / "people.csv").write_text("id,status,age\ny,ill,50\nz,well,60\n")
-    with pytest.raises(MiracleError, match=r"beta.csv: none of its samples \(c, a, b"):
+    with pytest.raises(MiracleError, match=r"beta.csv: its columns \(c, a, b"):
         ml.load_cohort(write_manifest(files=files, phenotypes=rules))
 
 

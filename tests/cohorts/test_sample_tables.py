@@ -1,0 +1,93 @@
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from miracle_lib.cohorts import read_samples
+from miracle_lib.errors import MiracleError
+
+
+def test_samples_of_every_format(tmp_path):
+    frame = pd.DataFrame({"Status": ["ill", "well"], "Age": [61.5, np.nan]}, index=["a", "b"])
+    frame.to_csv(tmp_path / "s.csv")
+    frame.to_csv(tmp_path / "s.tsv", sep="\t")
+    frame.to_csv(tmp_path / "s.txt", sep=";", decimal=",")
+    frame.to_excel(tmp_path / "s.xlsx")
+    frame.to_parquet(tmp_path / "s.parquet")
+    anndata.AnnData(np.zeros((2, 1), np.float32), obs=frame).write_h5ad(tmp_path / "s.h5ad")
+    for kind in ("csv", "tsv", "txt", "xlsx", "parquet", "h5ad"):
+        samples = read_samples(tmp_path / f"s.{kind}")
+        assert samples.index.tolist() == ["a", "b"]
+        assert samples["status"].tolist() == ["ill", "well"]
+        assert samples["age"].tolist()[0].replace(",", ".") == "61.5"
+        assert np.isnan(samples["age"].tolist()[1])
+
+
+def test_what_looks_like_a_number_or_a_gap_stays_the_text_it_is(tmp_path):
+    path = tmp_path / "s.csv"
+    path.write_text("id,group,age\n001,None,NA\n1e5,-,061\n")
+    samples = read_samples(path)
+    assert samples.index.tolist() == ["001", "1e5"]
+    assert samples["group"].tolist() == ["None", "-"]
+    assert samples["age"].tolist() == ["NA", "061"]
+
+
+def test_whole_numbers_of_typed_files_have_no_decimals(tmp_path):
+    pd.DataFrame({"id": [1, 2], "ill": [1.0, np.nan]}).to_excel(tmp_path / "s.xlsx", index=False)
+    samples = read_samples(tmp_path / "s.xlsx")
+    assert samples.index.tolist() == ["1", "2"]
+    assert samples["ill"].tolist()[0] == "1"
+
+
+def test_a_header_of_r_without_a_corner_cell(tmp_path):
+    (tmp_path / "s.txt").write_text('"status" "age"\n"a" "ill" 61\n"b" "well" 42\n')
+    samples = read_samples(tmp_path / "s.txt")
+    assert samples.to_dict("index") == {
+        "a": {"status": "ill", "age": "61"},
+        "b": {"status": "well", "age": "42"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,status\na,ill\na,well\n", "sample 'a' occurs more than once; the first column names"),
+        ("id,Status,status\na,ill,1\nb,well,2\n", "column 'status' occurs more than once"),
+        ("id,status\na,ill\n,well\n", "sample 2 has no name"),
+        ("id,status,age\na,ill\nb,well,3\n", "row 2 ('a'): 2 cells, expected 3"),
+        ("", "is empty"),
+    ],
+)
+def test_samples_and_columns_need_names_of_their_own(tmp_path, text, message):
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(MiracleError) as caught:
+        read_samples(tmp_path / "s.csv")
+    assert str(caught.value).startswith("s.csv")
+    assert message in str(caught.value)
+
+
+WORDS = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=6)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    names=st.lists(WORDS, min_size=1, max_size=6, unique=True),
+    data=st.data(),
+    sep=st.sampled_from([",", "\t", ";"]),
+)
+def test_texts_are_read_as_pandas_reads_them_as_texts(tmp_path, names, data, sep):
+    cells = {
+        column: data.draw(st.lists(st.one_of(st.just(""), WORDS), min_size=len(names)))
+        for column in ("status", "age")
+    }
+    frame = pd.DataFrame({key: column[: len(names)] for key, column in cells.items()}, names)
+    path = tmp_path / "s.csv"
+    frame.to_csv(path, sep=sep, index_label="id", quoting=1)
+    oracle = pd.read_csv(path, sep=sep, dtype=str, keep_default_na=False).set_index("id")
+    samples = read_samples(path)
+    assert samples.index.tolist() == oracle.index.tolist()
+    assert samples.fillna("").to_numpy().tolist() == oracle.to_numpy().tolist()
