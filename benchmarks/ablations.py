@@ -13,19 +13,11 @@ from pathlib import Path
 import pandas as pd
 
 from miracle_lib.cohorts import load_cohort, merge_cohorts
-from miracle_lib.evaluation import (
-    Ablations,
-    compare_across_tasks,
-    compare_methods,
-    load_ablations,
-    policy_table,
-    run_ablations,
-    site_curve,
-    summarise,
-)
+from miracle_lib.evaluation import compare_across_tasks, compare_methods, summarise
 from miracle_lib.hierarchy import Hierarchy, load_annotation_source
 from miracle_lib.preprocessing import quality_control
 from miracle_lib.samples import Samples, usual_covariates
+from miracle_lib.studies import Ablations, load_ablations, policy_table, run_ablations, site_curve
 
 SERIES = ("GSE42861", "GSE125105", "GSE72774")
 MIRROR = os.environ.get("MIRACLE_MIRROR")

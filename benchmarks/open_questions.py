@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from miracle_lib.evaluation import (
+from miracle_lib.studies import (
     held_out_edges,
     hidden_effects,
     hidden_patterns,
@@ -19,8 +19,8 @@ from miracle_lib.evaluation import (
     sharing_effects,
     sharing_sweep,
 )
-from miracle_lib.evaluation.open_questions import EDGES, HIDDEN
-from miracle_lib.evaluation.sharing import SWEEPS
+from miracle_lib.studies.open_questions import EDGES, HIDDEN
+from miracle_lib.studies.sharing import SWEEPS
 
 CELLS = Path(os.environ.get("MIRACLE_CELLS", "runs/benchmark_open_questions"))
 WHERE = {"store": CELLS, "scale": "full", "n_jobs": -1}

@@ -7,10 +7,10 @@ import pytest
 from miracle_lib.cohorts import load_manifest
 from miracle_lib.config import load_profile
 from miracle_lib.errors import MiracleError
-from miracle_lib.evaluation import load_ablations
 from miracle_lib.hierarchy import list_annotation_sources
 from miracle_lib.interpretation import load_markers
 from miracle_lib.manifest import read_manifest
+from miracle_lib.studies import load_ablations
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join(['*' + before] * 10)}]\n"

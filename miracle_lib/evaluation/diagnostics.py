@@ -1,5 +1,6 @@
 """Signs that a trained model has failed, each with what to try."""
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from miracle_lib.estimator import MiracleClassifier
-from miracle_lib.evaluation.ablations import ranking_stability
 from miracle_lib.evaluation.comparison import compare_methods
 from miracle_lib.folds import fold_numbers
 from miracle_lib.samples import Samples, as_samples
@@ -162,7 +162,7 @@ def failure_signs(
         Results of :func:`cross_validate` of the model and of the covariates-only baseline, on the
         same folds.
     pathways : DataFrame, optional
-        Pathway scores by fold (``Ablations.pathways`` of one level).
+        Pathway scores by fold (`Ablations.pathways` of one level).
 
     Returns
     -------
@@ -193,3 +193,37 @@ def failure_signs(
     table["measured"] = table["sign"].map(lambda sign: SIGNS[sign][0])
     table["advice"] = table["sign"].map(lambda sign: SIGNS[sign][1]).where(table["failed"], "")
     return table
+
+
+def ranking_stability(pathways: pd.DataFrame, top: int = 10) -> pd.DataFrame:
+    """How well the pathway rankings of different folds agree, per task.
+
+    Parameters
+    ----------
+    pathways : DataFrame
+        repeat, fold, task, pathway, score; folds of one level.
+    top : int, default 10
+
+    Returns
+    -------
+    DataFrame
+        task, spearman (mean correlation of the absolute scores over pairs of folds; a pathway
+        absent from a fold counts as last), top_overlap (mean Jaccard index of the first ``top``),
+        expected_overlap (of two random rankings), n_pairs.
+    """
+    rows = []
+    for task, table in pathways.groupby("task", sort=False):
+        wide = table.assign(score=table["score"].abs()).pivot_table(
+            index="pathway", columns=["repeat", "fold"], values="score"
+        )
+        wide = wide.fillna(0)
+        size = min(top, len(wide))
+        best = [set(wide[column].nlargest(size).index) for column in wide]
+        pairs = list(combinations(range(wide.shape[1]), 2))
+        ranks = wide.rank().to_numpy()
+        rho = [np.corrcoef(ranks[:, i], ranks[:, j])[0, 1] for i, j in pairs]
+        overlap = [len(best[i] & best[j]) / len(best[i] | best[j]) for i, j in pairs]
+        chance = size / (2 * len(wide) - size)
+        rows.append((task, np.mean(rho), np.mean(overlap), chance, len(pairs)))
+    columns = ["task", "spearman", "top_overlap", "expected_overlap", "n_pairs"]
+    return pd.DataFrame(rows, columns=columns)

@@ -10,21 +10,19 @@ from sklearn.base import BaseEstimator
 
 from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation import (
-    Ablations,
     PerTaskBaseline,
     cross_validate,
     failure_signs,
-    load_ablations,
     make_folds,
-    run_ablations,
     scores_of,
 )
-from miracle_lib.evaluation.first_experiments import reconstruction_curve, two_cohorts
 from miracle_lib.evaluation.validation import fitted
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline.data import all_samples, graph
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.pipeline.selection import chosen_samples, selected, site_selector
+from miracle_lib.studies import Ablations, load_ablations, run_ablations
+from miracle_lib.studies.first_experiments import reconstruction_curve, two_cohorts
 
 log = logging.getLogger(__name__)
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from miracle_lib.evaluation import held_out_edges, hidden_patterns, sharing_sweep
 from miracle_lib.pipeline.models import workers
 from miracle_lib.pipeline.run import Run, step
+from miracle_lib.studies import held_out_edges, hidden_patterns, sharing_sweep
 
 QUESTIONS = {
     "sharing": sharing_sweep,

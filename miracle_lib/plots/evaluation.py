@@ -94,7 +94,7 @@ def ablation_effects(
     Parameters
     ----------
     effects : DataFrame
-        Result of :meth:`miracle_lib.evaluation.Ablations.effects`.
+        Result of :meth:`miracle_lib.studies.Ablations.effects`.
     metric : str, default "auroc"
         Named on the axis.
     rope : float, default 0.01
@@ -150,7 +150,7 @@ def sharing_sweep(effects: pd.DataFrame) -> Figure:
     Parameters
     ----------
     effects : DataFrame
-        Result of :func:`miracle_lib.evaluation.sharing_effects`.
+        Result of :func:`miracle_lib.studies.sharing_effects`.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def site_curve(curve: pd.DataFrame) -> Figure:
     Parameters
     ----------
     curve : DataFrame
-        Result of :func:`miracle_lib.evaluation.site_curve`; "all" is drawn at the right end.
+        Result of :func:`miracle_lib.studies.site_curve`; "all" is drawn at the right end.
 
     Returns
     -------
@@ -257,7 +257,7 @@ def hidden_patterns(patterns: pd.DataFrame) -> Figure:
     Parameters
     ----------
     patterns : DataFrame
-        Result of :func:`miracle_lib.evaluation.hidden_patterns`; a faint dot is one simulation.
+        Result of :func:`miracle_lib.studies.hidden_patterns`; a faint dot is one simulation.
 
     Returns
     -------
@@ -292,7 +292,7 @@ def policies(table: pd.DataFrame, reference: str = "pwinval", rope: float = 0.01
     Parameters
     ----------
     table : DataFrame
-        Result of :func:`miracle_lib.evaluation.policy_table`.
+        Result of :func:`miracle_lib.studies.policy_table`.
     reference : str, default "pwinval"
     rope : float, default 0.01
         The grey band: differences that do not matter.

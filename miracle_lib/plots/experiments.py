@@ -14,7 +14,7 @@ def rebuilt_by_epochs(curve: pd.DataFrame) -> Figure:
     Parameters
     ----------
     curve : DataFrame
-        Result of :func:`miracle_lib.evaluation.first_experiments.reconstruction_curve`.
+        Result of :func:`miracle_lib.studies.first_experiments.reconstruction_curve`.
 
     Returns
     -------

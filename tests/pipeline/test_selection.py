@@ -2,10 +2,10 @@ import pytest
 import yaml
 
 from miracle_lib.config import Parameters
-from miracle_lib.evaluation import AblationGrid
 from miracle_lib.pipeline import answers, data, models
 from miracle_lib.pipeline.run import STEPS, Run
 from miracle_lib.pipeline.selection import chosen_samples, selected, site_selector
+from miracle_lib.studies import AblationGrid
 
 PROFILE = {
     "title": "two simulated cohorts",

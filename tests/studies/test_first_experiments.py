@@ -5,13 +5,13 @@ from sklearn.pipeline import make_pipeline
 
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.estimator import MiracleClassifier
-from miracle_lib.evaluation.first_experiments import (
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.preprocessing import SiteSelector
+from miracle_lib.studies.first_experiments import (
     largest_tasks,
     reconstruction_curve,
     two_cohorts,
 )
-from miracle_lib.hierarchy import Hierarchy
-from miracle_lib.preprocessing import SiteSelector
 
 
 @pytest.fixture(scope="module")

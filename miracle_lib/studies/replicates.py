@@ -9,6 +9,7 @@ from scipy import stats
 from miracle_lib.cohorts import Simulation, merge_cohorts, simulate_cohorts
 from miracle_lib.evaluation.metrics import score_task
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.samples import Samples
 
 TASKS = ("IBD", "MS", "Psoriasis", "RA", "SLE", "T1D")
 
@@ -18,11 +19,8 @@ class Replicate(NamedTuple):
 
     simulation: Simulation
     hierarchy: Hierarchy
-    X: pd.DataFrame
-    Y: pd.DataFrame
-    obs: pd.DataFrame
-    X_test: pd.DataFrame
-    Y_test: pd.DataFrame
+    train: Samples
+    test: Samples
 
 
 def make_replicate(n: int, n_test: int, seed: int, **simulation: object) -> Replicate:
@@ -39,15 +37,16 @@ def make_replicate(n: int, n_test: int, seed: int, **simulation: object) -> Repl
     rank = subjects.groupby(["task", "label"]).cumcount()
     train = obs["subject"].map(rank < n / 2).to_numpy(bool)
     hierarchy = Hierarchy.from_tables(made.site_gene, made.gene_sets)
-    return Replicate(made, hierarchy, X[train], Y[train], obs[train], X[~train], Y[~train])
+    samples = Samples(X, Y, cohort=obs["cohort"], subject=obs["subject"])
+    return Replicate(made, hierarchy, samples.take(train), samples.take(~train))
 
 
-def held_out_scores(proba: pd.DataFrame, Y: pd.DataFrame) -> dict[str, float]:
+def held_out_scores(proba: pd.DataFrame, labels: pd.DataFrame) -> dict[str, float]:
     """AUROC of every task on the test part."""
     scores = {}
-    for task in Y.columns:
-        known = Y[task].notna()
-        scores[task] = score_task(Y.loc[known, task], proba.loc[known, task])["auroc"]
+    for task, label in labels.items():
+        labelled = label.notna()
+        scores[task] = score_task(label[labelled], proba.loc[labelled, task])["auroc"]
     return scores
 
 

@@ -7,11 +7,11 @@ from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from miracle_lib.estimator import MiracleClassifier
-from miracle_lib.evaluation.ablations import SingleTask
 from miracle_lib.evaluation.diagnostics import at_last_step, reconstructed_share
 from miracle_lib.evaluation.splits import make_folds
 from miracle_lib.evaluation.validation import cross_validate, fitted, last_step
 from miracle_lib.samples import Samples, as_samples
+from miracle_lib.studies.single_task import SingleTask
 
 EPOCHS = (1, 5, 20, 60)
 

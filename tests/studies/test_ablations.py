@@ -6,22 +6,20 @@ import yaml
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import MiracleClassifier
-from miracle_lib.evaluation import (
-    AblationGrid,
-    Ablations,
-    PerTaskBaseline,
-    SingleTask,
-    cross_validate,
-    load_ablations,
-    policy_table,
-    ranking_stability,
-    run_ablations,
-    site_curve,
-)
-from miracle_lib.evaluation.ablations import Variant, build
+from miracle_lib.evaluation import PerTaskBaseline, cross_validate, ranking_stability
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.model.weighting import POLICIES
 from miracle_lib.preprocessing import SiteSelector
+from miracle_lib.studies import (
+    AblationGrid,
+    Ablations,
+    SingleTask,
+    load_ablations,
+    policy_table,
+    run_ablations,
+    site_curve,
+)
+from miracle_lib.studies.variants import Variant, build
 
 QUICK = {"epochs": [2, 2, 1]}
 GRID = AblationGrid(

@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from miracle_lib.estimator import MiracleClassifier
-from miracle_lib.evaluation.ablations import SingleTask
 from miracle_lib.evaluation.grid import Cell, Tables, run_grid
-from miracle_lib.evaluation.replicates import held_out_scores, make_replicate, mean_interval
+from miracle_lib.evaluation.validation import fitted, probabilities
+from miracle_lib.studies.replicates import held_out_scores, make_replicate, mean_interval
+from miracle_lib.studies.single_task import SingleTask
 
 SWEEPS: dict[str, dict[str, Any]] = {
     "small": {
@@ -41,12 +42,11 @@ def sharing_cell(
 ) -> Tables:
     """Score multi- and single-task networks on one simulated replicate."""
     data = make_replicate(n, n_test, seed, shared=share, n_sites=n_sites, effect=effect)
-    known = {"cohort": data.obs["cohort"], "groups": data.obs["subject"]}
     network = MiracleClassifier(data.hierarchy, random_state=seed, progress=False, **model)
     rows = []
     for method, estimator in (("multi", network), ("single", SingleTask(network))):
-        proba = estimator.fit(data.X, data.Y, **known).predict_proba(data.X_test)
-        for task, auroc in held_out_scores(proba, data.Y_test).items():
+        proba = probabilities(fitted(estimator, data.train), data.test)
+        for task, auroc in held_out_scores(proba, data.test.labels).items():
             rows.append((method, task, auroc))
     return {"scores": pd.DataFrame(rows, columns=["method", "task", "auroc"])}
 

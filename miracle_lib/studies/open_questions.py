@@ -8,16 +8,18 @@ import pandas as pd
 import torch
 
 from miracle_lib.estimator import MiracleClassifier
-from miracle_lib.evaluation.ablations import Ablations, ranking_stability
+from miracle_lib.evaluation.diagnostics import ranking_stability
 from miracle_lib.evaluation.grid import Cell, Tables, run_grid
 from miracle_lib.evaluation.metrics import auroc, summarise
-from miracle_lib.evaluation.replicates import (
+from miracle_lib.evaluation.validation import fitted, probabilities
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.studies.ablations import Ablations
+from miracle_lib.studies.replicates import (
     Replicate,
     held_out_scores,
     make_replicate,
     mean_interval,
 )
-from miracle_lib.hierarchy import Hierarchy
 
 MODELS = ("masked", "masked + residual", "dense")
 
@@ -50,8 +52,9 @@ def _rank_auroc(positive: np.ndarray, score: np.ndarray) -> float:
 
 def all_sites_dense(data: Replicate) -> Hierarchy:
     """Every site connected to as many hidden units as the mask has, whatever its annotation."""
-    genes = np.resize(data.hierarchy.genes.to_numpy(), data.X.shape[1])
-    table = pd.DataFrame({"site": data.X.columns, "gene": genes})
+    sites = data.train.sites
+    genes = np.resize(data.hierarchy.genes.to_numpy(), len(sites))
+    table = pd.DataFrame({"site": sites, "gene": genes})
     return Hierarchy.from_tables(table, data.hierarchy.gene_sets()).fully_connected()
 
 
@@ -64,15 +67,16 @@ def hidden_cell(
     hierarchy = all_sites_dense(data) if name == "dense" else data.hierarchy
     network = MiracleClassifier(
         hierarchy, residual=name != "masked", random_state=seed, progress=False, **model
-    ).fit(data.X, data.Y, data.obs["cohort"], groups=data.obs["subject"])
-    proba = network.predict_proba(data.X_test)
-    inside = data.X.columns.isin(data.hierarchy.sites)
+    )
+    network = fitted(network, data.train)
+    proba, sites = probabilities(network, data.test), data.train.sites
+    inside = sites.isin(data.hierarchy.sites)
     rows = []
-    for task, score in held_out_scores(proba, data.Y_test).items():
-        test = data.X_test[data.Y_test[task].notna()]
-        weight = site_attributions(network, test, task).abs().reindex(data.X.columns).fillna(0)
+    for task, score in held_out_scores(proba, data.test.labels).items():
+        test = data.test.task(task).values
+        weight = site_attributions(network, test, task).abs().reindex(sites).fillna(0)
         truth = data.simulation.truth.sites
-        planted = data.X.columns.isin(truth.loc[truth["task"] == task, "site"])
+        planted = sites.isin(truth.loc[truth["task"] == task, "site"])
         row = {"task": task, "auroc": score}
         for part, where in (("found_inside", inside), ("found_outside", ~inside)):
             both = 0 < planted[where].sum() < where.sum()
@@ -156,11 +160,11 @@ EDGES: dict[str, dict[str, Any]] = {
 
 def false_edges(held: pd.DataFrame, hierarchy: Hierarchy, seed: int) -> set[tuple[str, str]]:
     """Pair the genes and pathways of held-out edges anew: the same degrees, none annotated."""
-    known = {(gene, name) for name, genes in hierarchy.gene_sets().items() for gene in genes}
+    annotated = {(gene, name) for name, genes in hierarchy.gene_sets().items() for gene in genes}
     rng = np.random.default_rng(seed)
     genes, found = held["child"].to_numpy(), set()
     for _ in range(100):
-        pairs = set(zip(rng.permutation(genes), held["parent"], strict=True)) - known
+        pairs = set(zip(rng.permutation(genes), held["parent"], strict=True)) - annotated
         found = max(found, pairs, key=len)
     return found
 
@@ -182,8 +186,8 @@ def edges_cell(n: int, n_sites: int, seed: int, share: float, model: dict[str, A
     found = {"n_held_out": len(true)}
     for measure, hierarchy in (("weight", with_candidates), ("correlation", kept)):
         network = MiracleClassifier(hierarchy, random_state=seed, progress=False, **model)
-        network.fit(data.X, data.Y, data.obs["cohort"], groups=data.obs["subject"])
-        strength = edge_weights(network) if measure == "weight" else correlations(network, data)
+        network = fitted(network, data.train)
+        strength = edge_strengths(network) if measure == "weight" else correlations(network, data)
         score = strength.reindex(pd.MultiIndex.from_frame(edges)).to_numpy()
         found[measure] = _rank_auroc(is_true, score)
     return {"found": pd.DataFrame([found])}
@@ -197,7 +201,7 @@ def correlations(model: MiracleClassifier, data: Replicate) -> pd.Series:
     genes, pathways = [], []
     network = model.network_
     for task in model.tasks_:
-        z = model.standardized(data.X[data.Y[task].notna()], task)[:, : network.n_sites]
+        z = model.standardized(data.train.task(task).values, task)[:, : network.n_sites]
         with torch.no_grad():
             activation, mean, _ = network.encode(z)
         for values, parts in ((activation, genes), (mean[:, : network.n_pathways], pathways)):
@@ -207,7 +211,7 @@ def correlations(model: MiracleClassifier, data: Replicate) -> pd.Series:
     return pd.DataFrame(np.abs(table), *names).stack()
 
 
-def edge_weights(model: MiracleClassifier) -> pd.Series:
+def edge_strengths(model: MiracleClassifier) -> pd.Series:
     """Geometric mean of the absolute weights of every gene-pathway edge in encoder and decoder.
 
     Indexed by (gene, pathway).

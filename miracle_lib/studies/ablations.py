@@ -3,227 +3,25 @@
 import inspect
 import time
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field, model_validator
 from scipy import stats
-from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
 
-from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import MiracleClassifier
-from miracle_lib.evaluation.baselines import BASELINES, PerTaskBaseline
 from miracle_lib.evaluation.comparison import compare_methods
 from miracle_lib.evaluation.grid import Cell, Data, Tables, run_grid
 from miracle_lib.evaluation.splits import make_folds
-from miracle_lib.evaluation.validation import (
-    evaluate_fold,
-    fitted,
-    probabilities,
-    scores_of,
-    select_before_split,
-)
+from miracle_lib.evaluation.validation import evaluate_fold, scores_of, select_before_split
 from miracle_lib.hierarchy import Hierarchy
-from miracle_lib.manifest import Strict, read_manifest
 from miracle_lib.preprocessing import SiteSelector
-from miracle_lib.resources import MANIFEST
 from miracle_lib.samples import Samples, as_samples
-
-ABLATIONS = MANIFEST / "ablations.yaml"
-
-
-class Variant(Strict):
-    """One model to score; see the head of ``data_manifest/ablations.yaml``."""
-
-    baseline: str | None = None
-    tasks: Literal["multi", "single"] = "multi"
-    mask: Literal["biological", "permuted", "random", "fully_connected"] = "biological"
-    n_sites: int | None = Field(None, ge=1)
-    selection: Literal["ttest", "variance", "none"] = "ttest"
-    protocol: Literal["nested", "leaky"] = "nested"
-    model: dict[str, Any] = Field(default_factory=dict)
-    small: bool = True
-
-    @model_validator(mode="after")
-    def _known_names(self) -> Self:
-        if self.baseline is not None and self.baseline not in BASELINES:
-            raise ValueError(f"unknown baseline {self.baseline!r}; known: {', '.join(BASELINES)}")
-        unknown = set(self.model) - set(MiracleClassifier._get_param_names())
-        if unknown:
-            raise ValueError(f"MiracleClassifier has no argument {sorted(unknown)[0]!r}")
-        if self.protocol == "leaky" and self.n_sites is None:
-            raise ValueError("a leaky protocol needs n_sites")
-        if self.selection == "variance" and self.n_sites is None:
-            raise ValueError("selection 'variance' needs n_sites")
-        if self.selection == "none" and self.n_sites is not None:
-            raise ValueError("selection 'none' takes no n_sites")
-        return self
-
-
-class Comparison(Strict):
-    """A question, the level that the others are compared with, and all levels."""
-
-    question: str
-    reference: str
-    levels: dict[str, Variant]
-    small: bool = True
-
-    @model_validator(mode="after")
-    def _reference_exists(self) -> Self:
-        if self.reference not in self.levels:
-            raise ValueError(f"the reference {self.reference!r} is not among the levels")
-        return self
-
-
-class Scale(Strict):
-    """How many folds and repeats, and arguments that every network gets."""
-
-    n_splits: int = Field(ge=2)
-    n_repeats: int = Field(1, ge=1)
-    model: dict[str, Any] = Field(default_factory=dict)
-
-
-class AblationGrid(Strict):
-    """All comparisons, at every scale."""
-
-    scales: dict[str, Scale]
-    comparisons: dict[str, Comparison]
-
-    def at(self, scale: str, n_sites: int, only: list[str] | None = None) -> "AblationGrid":
-        """Return the comparisons of one scale that make sense for so many sites.
-
-        Parameters
-        ----------
-        scale : str
-            A name in ``scales``; "small" leaves out what is marked ``small: false``.
-        n_sites : int
-            Levels that would select more sites than there are are left out.
-        only : list of str, optional
-            Names of the comparisons wanted.
-        """
-        if scale not in self.scales:
-            raise MiracleError(
-                f"Unknown scale {scale!r}; expected one of {', '.join(self.scales)}."
-            )
-        unknown = set(only or ()) - set(self.comparisons)
-        if unknown:
-            raise MiracleError(
-                f"Unknown comparison {sorted(unknown)[0]!r}; expected one of "
-                f"{', '.join(self.comparisons)}."
-            )
-        kept = {}
-        for name, comparison in self.comparisons.items():
-            levels = {
-                label: level
-                for label, level in comparison.levels.items()
-                if (level.n_sites or 0) < n_sites and (level.small or scale != "small")
-            }
-            wanted = (only is None or name in only) and (comparison.small or scale != "small")
-            if wanted and comparison.reference in levels and len(levels) > 1:
-                kept[name] = comparison.model_copy(update={"levels": levels})
-        return AblationGrid(scales={scale: self.scales[scale]}, comparisons=kept)
-
-
-def load_ablations(path: str | Path = ABLATIONS) -> AblationGrid:
-    """Read the grid of ablations from a YAML file.
-
-    Raises
-    ------
-    MiracleError
-        A missing file, or an unknown key or value, named with its place.
-
-    Examples
-    --------
-    >>> load_ablations().comparisons["mask"].reference
-    'biological'
-    """
-    return read_manifest(path, AblationGrid)
-
-
-class SingleTask(ClassifierMixin, BaseEstimator):
-    """Fit a clone of a multi-task estimator for every task alone.
-
-    Parameters
-    ----------
-    estimator : estimator or Pipeline
-        As for :func:`cross_validate`.
-
-    Attributes
-    ----------
-    models_ : dict of str to estimator
-        Fitted on the samples labelled for the task, and on no other.
-    """
-
-    def __init__(self, estimator: BaseEstimator) -> None:
-        self.estimator = estimator
-
-    def fit(
-        self,
-        X: Samples | pd.DataFrame,
-        Y: pd.DataFrame | None = None,
-        cohort: Any = None,
-        covariates: pd.DataFrame | None = None,
-        groups: Any = None,
-    ) -> "SingleTask":
-        """Fit one model per task; arguments as in :meth:`MiracleClassifier.fit`."""
-        samples = as_samples(X, Y, cohort=cohort, groups=groups, covariates=covariates)
-        self.models_ = {task: fitted(self.estimator, samples.task(task)) for task in samples.tasks}
-        return self
-
-    def predict_proba(
-        self, X: Samples | pd.DataFrame, covariates: pd.DataFrame | None = None
-    ) -> pd.DataFrame:
-        """Probability of being a case, samples x tasks."""
-        samples = as_samples(X, covariates=covariates)
-        tables = [probabilities(model, samples) for model in self.models_.values()]
-        return pd.concat(tables, axis=1)
-
-
-def masked_as(hierarchy: Hierarchy, mask: str, seed: int) -> Hierarchy:
-    """Return the hierarchy or one of its controls."""
-    controls = {
-        "biological": lambda: hierarchy,
-        "permuted": lambda: hierarchy.permuted(seed),
-        "random": lambda: hierarchy.random(seed),
-        "fully_connected": hierarchy.fully_connected,
-    }
-    return controls[mask]()
-
-
-def build(variant: Variant, hierarchy: Hierarchy, seed: int = 0) -> BaseEstimator:
-    """Make the estimator of a variant.
-
-    Parameters
-    ----------
-    variant : Variant
-    hierarchy : Hierarchy
-        The biological one.
-    seed : int, default 0
-        Of the network, and of the control masks.
-
-    Returns
-    -------
-    MiracleClassifier, PerTaskBaseline, SingleTask, or a Pipeline that selects sites first
-    """
-    if variant.baseline is not None:
-        options = None
-        if variant.baseline == "dense_autoencoder":
-            options = {"hidden": (len(hierarchy.genes), len(hierarchy.pathways))}
-        estimator = PerTaskBaseline(variant.baseline, options=options, random_state=seed)
-    else:
-        mask = masked_as(hierarchy, variant.mask, seed)
-        settings = {"random_state": seed, "progress": False} | variant.model
-        if "epochs" in settings:
-            settings["epochs"] = tuple(settings["epochs"])
-        estimator = MiracleClassifier(mask, **settings)
-    if variant.n_sites is not None:
-        selector = SiteSelector(variant.selection, k=variant.n_sites)
-        estimator = make_pipeline(selector, estimator)
-    return SingleTask(estimator) if variant.tasks == "single" else estimator
+from miracle_lib.studies.single_task import SingleTask
+from miracle_lib.studies.variants import AblationGrid, Scale, Variant, build
 
 
 def run_cell(
@@ -466,37 +264,3 @@ def _described(level: Variant, size: Scale, selector: SiteSelector | None) -> di
         model = size.model | level.model
         variant["model"] = {name: v for name, v in model.items() if v != default[name]}
     return variant
-
-
-def ranking_stability(pathways: pd.DataFrame, top: int = 10) -> pd.DataFrame:
-    """How well the pathway rankings of different folds agree, per task.
-
-    Parameters
-    ----------
-    pathways : DataFrame
-        repeat, fold, task, pathway, score; folds of one level.
-    top : int, default 10
-
-    Returns
-    -------
-    DataFrame
-        task, spearman (mean correlation of the absolute scores over pairs of folds; a pathway
-        absent from a fold counts as last), top_overlap (mean Jaccard index of the first ``top``),
-        expected_overlap (of two random rankings), n_pairs.
-    """
-    rows = []
-    for task, table in pathways.groupby("task", sort=False):
-        wide = table.assign(score=table["score"].abs()).pivot_table(
-            index="pathway", columns=["repeat", "fold"], values="score"
-        )
-        wide = wide.fillna(0)
-        size = min(top, len(wide))
-        best = [set(wide[column].nlargest(size).index) for column in wide]
-        pairs = list(combinations(range(wide.shape[1]), 2))
-        ranks = wide.rank().to_numpy()
-        rho = [np.corrcoef(ranks[:, i], ranks[:, j])[0, 1] for i, j in pairs]
-        overlap = [len(best[i] & best[j]) / len(best[i] | best[j]) for i, j in pairs]
-        chance = size / (2 * len(wide) - size)
-        rows.append((task, np.mean(rho), np.mean(overlap), chance, len(pairs)))
-    columns = ["task", "spearman", "top_overlap", "expected_overlap", "n_pairs"]
-    return pd.DataFrame(rows, columns=columns)

@@ -3,38 +3,34 @@ import pandas as pd
 import pytest
 
 from miracle_lib.estimator import MiracleClassifier
-from miracle_lib.evaluation import hidden_effects, mean_interval, sharing_effects
-from miracle_lib.evaluation.open_questions import (
+from miracle_lib.evaluation.validation import fitted
+from miracle_lib.studies import hidden_effects, mean_interval, sharing_effects
+from miracle_lib.studies.open_questions import (
     edges_cell,
     false_edges,
     hidden_cell,
     site_attributions,
 )
-from miracle_lib.evaluation.replicates import held_out_scores, make_replicate
-from miracle_lib.evaluation.sharing import sharing_cell
+from miracle_lib.studies.replicates import held_out_scores, make_replicate
+from miracle_lib.studies.sharing import sharing_cell
 
 QUICK = {"epochs": [4, 5, 2]}
 
 
 def test_replicate_separates_subjects_and_balances_the_parts():
     data = make_replicate(30, 50, 0, n_sites=600)
-    both = set(data.obs["subject"])
-    rest = [c.obs.loc[~c.obs_names.isin(data.X.index), "subject"] for c in _cohorts(data)]
-    assert not both & set(pd.concat(rest))
-    assert data.Y.notna().sum().between(27, 36).all()
-    assert data.Y.mean().between(0.4, 0.6).all()
-    assert data.Y_test.notna().sum().between(44, 53).all()
-
-
-def _cohorts(data):
-    return data.simulation.cohorts.values()
+    assert not set(data.train.subject) & set(data.test.subject)
+    assert len(data.train) + len(data.test) == sum(map(len, data.simulation.cohorts.values()))
+    assert data.train.labels.notna().sum().between(27, 36).all()
+    assert data.train.labels.mean().between(0.4, 0.6).all()
+    assert data.test.labels.notna().sum().between(44, 53).all()
 
 
 def test_attributions_are_the_effect_of_one_standard_deviation():
     data = make_replicate(30, 20, 0, n_sites=600)
     model = MiracleClassifier(data.hierarchy, epochs=(2, 3, 1), progress=False)
-    model.fit(data.X, data.Y, data.obs["cohort"])
-    X = data.X[data.Y["RA"].notna()]
+    model = fitted(model, data.train)
+    X = data.train.task("RA").values
     found = site_attributions(model, X, "RA")
     site = found.abs().idxmax()
     z = model.standardized(X, "RA")
