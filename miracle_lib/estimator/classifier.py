@@ -267,12 +267,15 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
             samples = samples.replace(labels=Y)
         require_both_classes(samples.labels)
         self.tasks_ = samples.tasks
-        self._columns = samples.sites
-        self.n_features_in_ = len(samples.sites)
-        self.__dict__.pop("feature_names_in_", None)
-        if isinstance(X, Samples | AnnData | pd.DataFrame):
-            self.feature_names_in_ = samples.sites.to_numpy(dtype=object)
+        self._keep_sites(samples.sites, named=isinstance(X, Samples | AnnData | pd.DataFrame))
         return samples
+
+    def _keep_sites(self, sites: pd.Index, named: bool) -> None:
+        """Keep which sites were given, in their order, and whether with names."""
+        self._columns, self.n_features_in_ = sites, len(sites)
+        self.__dict__.pop("feature_names_in_", None)
+        if named:
+            self.feature_names_in_ = sites.to_numpy(dtype=object)
 
     def _keep(self, trained: Trained, data: TrainingData) -> Self:
         """Keep what was trained."""
@@ -312,22 +315,14 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     def _fit_standardizer(self, X: pd.DataFrame, cohort: np.ndarray) -> np.ndarray:
         """Learn the cohorts' statistics and return the standardised input in model order."""
         fitted = CohortStandardizer(scale=self.scale).fit(X, cohort=cohort)
-        self._set_statistics(fitted, fitted.mean_[self.sites_], fitted.sd_[self.sites_])
-        z = fitted.transform(X, cohort=cohort).to_numpy()
+        self.standardizer_ = CohortStandardizer.from_statistics(
+            fitted.mean_[self.sites_], fitted.sd_[self.sites_], self.scale
+        )
+        z = self.standardizer_.transform(X, cohort=cohort).to_numpy()
         self.held_out_distances_ = {
             name: np.sort(held_out_distances(z[cohort == name])) for name in fitted.cohorts_
         }
         return z
-
-    def _set_statistics(
-        self, standardizer: CohortStandardizer, mean: pd.DataFrame, sd: pd.DataFrame
-    ) -> None:
-        """Give a standardiser the statistics of the model's sites, in their order."""
-        standardizer.mean_, standardizer.sd_ = mean, sd
-        standardizer.cohorts_ = list(mean.index)
-        standardizer._sites_in = self.sites_
-        standardizer.n_features_in_ = len(self.sites_)
-        self.standardizer_ = standardizer
 
     def _trainer(self, data: TrainingData) -> Trainer:
         """Set up the training as the parameters say."""
@@ -350,7 +345,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
             stages=self.stages,
             n_members=self.n_members,
             ceiling=ceiling,
-            seed=self.random_state,
+            seed=int(self.random_state),
             network_options=self._network_options(),
             checkpoint=Checkpoint(checkpoint, self.checkpoint_every),
             progress=self.progress,
@@ -403,12 +398,14 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a model written by `save`; its parameter ``hierarchy`` is the restricted one.
+        """Read a model written by `save`: the same parameters, attributes and predictions.
+
+        A model trained on a device that this machine lacks is put on the CPU, with a warning.
 
         Raises
         ------
         MiracleError
-            If the folder holds no model, or one of a later version.
+            If the folder holds no model, one of another version, or a damaged one.
         """
         return persistence.read(cls, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,35 +12,39 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from miracle_lib.estimator.prediction import BLOCKS, take_device
+from miracle_lib.errors import MiracleError
+from miracle_lib.estimator.prediction import take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.training import Member, Prior
 from miracle_lib.training.inputs import CovariateCoder
-from miracle_lib.training.storage import load_model, read_about, save_model
+from miracle_lib.training.storage import About, load_model, read_about, save_model
 
 if TYPE_CHECKING:
     from miracle_lib.estimator.classifier import MiracleClassifier
 
+log = logging.getLogger(__name__)
+
 
 def write(model: MiracleClassifier, path: str | Path) -> None:
     """Write a fitted model; see `MiracleClassifier.save`."""
-    skip = ("hierarchy", "checkpoint_dir", "checkpoint_every", "progress")
     parameters = model.get_params(deep=False)
-    about = {
-        "parameters": {name: parameters[name] for name in parameters if name not in skip},
-        "tasks": model.tasks_,
-        "cohorts": model.standardizer_.cohorts_,
-        "cohorts_of": model._cohorts_of,
-        "columns": list(model._columns),
-        "named": hasattr(model, "feature_names_in_"),
-        "classes": _plain_classes(model),
-        "residual_sites": list(model.residual_sites_),
-        "covariates": vars(model._coder),
-        "sharing": model.prior_.sharing,
-        "fine_tuned": model.fine_tuned_,
-        "history": json.loads(model.history_.to_json(orient="records", double_precision=15)),
-    }
+    del parameters["hierarchy"]
+    parameters = {name: _plain(value) for name, value in parameters.items()}
+    about = About(
+        parameters=parameters,
+        tasks=model.tasks_,
+        cohorts=model.standardizer_.cohorts_,
+        cohorts_of=model._cohorts_of,
+        columns=list(model._columns),
+        named=hasattr(model, "feature_names_in_"),
+        classes=model.classes_.tolist() if hasattr(model, "classes_") else None,
+        covariates=vars(model._coder),
+        blocks=list(model.block_share_),
+        sharing=model.prior_.sharing,
+        fine_tuned=model.fine_tuned_,
+        history=json.loads(model.history_.to_json(orient="records", double_precision=15)),
+    )
     tensors = {
         "mean": torch.from_numpy(model.standardizer_.mean_.to_numpy()),
         "sd": torch.from_numpy(model.standardizer_.sd_.to_numpy()),
@@ -51,47 +56,95 @@ def write(model: MiracleClassifier, path: str | Path) -> None:
         tensors[f"held_out.{index}"] = torch.from_numpy(model.held_out_distances_[name])
     for index, member in enumerate(model.members_):
         tensors |= {f"{index}.{key}": value for key, value in member.state_dict().items()}
-    save_model(path, about, tensors, model.hierarchy_)
+    save_model(path, about, tensors, model.hierarchy)
 
 
 def read(cls: type[MiracleClassifier], path: str | Path) -> MiracleClassifier:
     """Read a model that `write` wrote; see `MiracleClassifier.load`."""
     about, tensors, hierarchy = load_model(path)
-    parameters = about["parameters"]
-    for name in ("epochs", "learning_rate"):
-        if parameters[name] is not None:
-            parameters[name] = tuple(parameters[name])
-    model = cls(hierarchy, **parameters)
-    model.hierarchy_, model.tasks_ = hierarchy, about["tasks"]
-    model._cohorts_of, model.fine_tuned_ = about["cohorts_of"], about["fine_tuned"]
-    model.residual_sites_ = pd.Index(about["residual_sites"], dtype=object)
-    model.sites_ = hierarchy.sites.append(model.residual_sites_)
-    model._columns = pd.Index(about["columns"], dtype=object)
-    model.n_features_in_ = len(model._columns)
-    if about["named"]:
-        model.feature_names_in_ = model._columns.to_numpy(dtype=object)
-    if about["classes"] is not None:
-        model.classes_ = np.array(about["classes"])
-    statistics = (
-        pd.DataFrame(tensors[name].numpy(), about["cohorts"], model.sites_)
-        for name in ("mean", "sd")
-    )
-    model._set_statistics(CohortStandardizer(scale=model.scale), *statistics)
-    model.held_out_distances_ = {
-        name: tensors[f"held_out.{index}"].numpy() for index, name in enumerate(about["cohorts"])
+    try:
+        return _rebuilt(cls, about, tensors, hierarchy)
+    except KeyError as error:
+        raise MiracleError(f"{path} is damaged: {error.args[0]} is absent") from None
+    except (MiracleError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise MiracleError(f"{path} is damaged: {reason}") from None
+
+
+def _rebuilt(
+    cls: type[MiracleClassifier], about: About, tensors: dict[str, Tensor], hierarchy: Hierarchy
+) -> MiracleClassifier:
+    """Put a model together of its parts; what does not fit is an error of some kind."""
+    options = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in about.parameters.items()
     }
-    model._coder = CovariateCoder(**about["covariates"])
-    model.prior_ = Prior(tensors["prior_scale"].numpy(), about["sharing"])
-    model.ceiling_ = pd.Series(tensors["ceiling"].numpy(), model.tasks_)
-    model.block_share_ = pd.DataFrame(tensors["block_share"].numpy(), model.tasks_, list(BLOCKS))
-    model.history_ = pd.DataFrame(about["history"])
-    model.members_ = [_member(model, tensors, index) for index in range(model.n_members)]
+    model = cls(hierarchy, **options)
+    model.tasks_ = list(about.tasks)
+    model._check_options()
+    model._cohorts_of, model.fine_tuned_ = about.cohorts_of, about.fine_tuned
+    model._keep_sites(pd.Index(about.columns, dtype=object), about.named)
+    model._arrange_sites(model._columns)
+    if about.classes is not None:
+        model.classes_ = np.array(about.classes)
+    cohorts, sites, tasks = about.cohorts, model.sites_, model.tasks_
+    model.standardizer_ = CohortStandardizer.from_statistics(
+        _table(tensors, "mean", cohorts, sites, gaps=True),
+        _table(tensors, "sd", cohorts, sites, gaps=True),
+        model.scale,
+    )
+    model.held_out_distances_ = {
+        name: _finite(tensors, f"held_out.{index}").numpy() for index, name in enumerate(cohorts)
+    }
+    model._coder = CovariateCoder(**about.covariates.model_dump())
+    model.prior_ = Prior(_finite(tensors, "prior_scale").numpy(), about.sharing)
+    model.ceiling_ = _table(tensors, "ceiling", tasks, None, gaps=True)
+    model.block_share_ = _table(tensors, "block_share", tasks, about.blocks)
+    model.history_ = pd.DataFrame(about.history)
+    device = _device_here(model.device)
+    model.members_ = [
+        _member(model, tensors, index).to(device).eval() for index in range(model.n_members)
+    ]
     return model
 
 
-def _plain_classes(model: MiracleClassifier) -> list[Any] | None:
-    """Return the two classes of a vector as JSON holds them."""
-    return model.classes_.tolist() if hasattr(model, "classes_") else None
+def _plain(value: Any) -> Any:
+    """Return a parameter as JSON holds it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _finite(tensors: dict[str, Tensor], name: str) -> Tensor:
+    """Refuse numbers that are not finite."""
+    if not torch.isfinite(tensors[name]).all():
+        raise ValueError(f"{name} holds numbers that are not finite")
+    return tensors[name]
+
+
+def _table(
+    tensors: dict[str, Tensor], name: str, rows: Any, columns: Any, gaps: bool = False
+) -> Any:
+    """Return an array with names, a Series where there are no columns; NaN only where allowed."""
+    values = tensors[name]
+    shape = (len(rows),) if columns is None else (len(rows), len(columns))
+    if values.shape != shape:
+        raise ValueError(f"{name} has shape {tuple(values.shape)}, expected {shape}")
+    if not gaps or torch.isinf(values).any():
+        _finite(tensors, name)
+    if name == "sd" and (values <= 0).any():
+        raise ValueError("sd holds a number that is not positive")
+    values = values.numpy()
+    return pd.Series(values, rows) if columns is None else pd.DataFrame(values, rows, columns)
+
+
+def _device_here(name: str) -> torch.device:
+    """Return the device a model asks for, or the CPU where this machine lacks it."""
+    try:
+        return take_device(name)
+    except MiracleError as error:
+        log.warning("%s; the model is put on the CPU", error)
+        return torch.device("cpu")
 
 
 def _member(model: MiracleClassifier, tensors: dict[str, Tensor], index: int) -> Member:
@@ -105,10 +158,11 @@ def _member(model: MiracleClassifier, tensors: dict[str, Tensor], index: int) ->
         **model._network_options(),
     )
     start = f"{index}."
-    member.load_state_dict(
-        {key.removeprefix(start): v for key, v in tensors.items() if key.startswith(start)}
-    )
-    return member.to(take_device(model.device)).eval()
+    state = {
+        key.removeprefix(start): _finite(tensors, key) for key in tensors if key.startswith(start)
+    }
+    member.load_state_dict(state)
+    return member
 
 
 def describe_model(model_path: str | Path) -> str:
@@ -120,20 +174,20 @@ def describe_model(model_path: str | Path) -> str:
         If the folder holds no saved model.
     """
     about = read_about(model_path)
-    hierarchy = Hierarchy.load(Path(model_path) / "hierarchy.npz")
-    parameters = about["parameters"]
-    units = parameters.get("head_units")  # absent in models saved before it was an option
-    cohorts = "; ".join(f"{task} ({', '.join(c)})" for task, c in about["cohorts_of"].items())
+    hierarchy = Hierarchy.load(Path(model_path) / "hierarchy.npz").restrict(about.columns)
+    parameters = about.parameters
+    units = parameters["head_units"]
+    cohorts = "; ".join(f"{task} ({', '.join(c)})" for task, c in about.cohorts_of.items())
     lines = {
         "tasks (cohorts)": cohorts,
         "sites": f"{len(hierarchy.sites):,} in the hierarchy, "
-        f"{len(about['residual_sites']):,} residual",
+        f"{len(about.columns) - len(hierarchy.sites):,} outside of it",
         "genes": f"{len(hierarchy.genes):,}",
         "pathways": f"{len(hierarchy.pathways):,}",
         "networks": str(parameters["n_members"]),
         "heads": f"one hidden layer of {units} units" if units else "linear",
         "task weighting": parameters["weighting"],
-        "sharing between tasks": f"{about['sharing']:.2f}",
+        "sharing between tasks": f"{about.sharing:.2f}",
         "least share of sites": f"{parameters['min_site_share']:.2f}",
     }
     width = max(map(len, lines))

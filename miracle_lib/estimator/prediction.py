@@ -335,4 +335,8 @@ def take_device(name: str) -> torch.device:
     """Return the device; "auto" is a GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    try:
+        # A device that exists can hold a number.
+        return torch.empty(1, device=name).device
+    except (RuntimeError, AssertionError, TypeError):
+        raise MiracleError(f"device is {name!r}, which this machine does not have") from None

@@ -102,6 +102,22 @@ class CohortStandardizer(SiteTransformer):
         self.sd_ = pd.DataFrame(sd, self.cohorts_, X.columns)
         return self
 
+    @classmethod
+    def from_statistics(cls, mean: pd.DataFrame, sd: pd.DataFrame, scale: str = "m") -> Self:
+        """Return a fitted standardiser of given statistics.
+
+        Parameters
+        ----------
+        mean, sd : DataFrame of shape (n_cohorts, n_sites)
+            As ``mean_`` and ``sd_``.
+        scale : {"m", "beta"}, default "m"
+        """
+        fitted = cls(scale)
+        fitted.mean_, fitted.sd_, fitted.cohorts_ = mean, sd, list(mean.index)
+        fitted._sites_in, fitted.n_features_in_ = mean.columns, mean.shape[1]
+        fitted.feature_names_in_ = mean.columns.to_numpy(dtype=object)
+        return fitted
+
     def transform(self, X: Any, cohort: Any = None) -> pd.DataFrame:
         """Return z-scores, 0 where missing or where the cohort had no value to learn from.
 

@@ -1,4 +1,3 @@
-import json
 import logging
 import struct
 
@@ -169,35 +168,6 @@ def test_residual_sites_contribute_only_where_asked(data, share):
     assert (model.residual_share_ > 0).all() == bool(share)
     assert len(model.residual_sites_) == share * (~X.columns.isin(hierarchy.sites)).sum()
     np.testing.assert_allclose(model.block_share_.sum(axis=1), 1, atol=1e-5)
-
-
-def test_saved_model_predicts_the_same_and_holds_no_pickle(data, fitted, tmp_path):
-    X = data[0].iloc[:20]
-    fitted.save(tmp_path / "model")
-    files = sorted(file.name for file in (tmp_path / "model").iterdir())
-    assert files == ["hierarchy.npz", "model.json", "weights.safetensors"]
-    loaded = MiracleClassifier.load(tmp_path / "model")
-    for method in ("predict_proba", "transform", "reconstruct"):
-        pd.testing.assert_frame_equal(getattr(loaded, method)(X), getattr(fitted, method)(X))
-    pd.testing.assert_frame_equal(loaded.history_, fitted.history_)
-    pd.testing.assert_series_equal(loaded.residual_share_, fitted.residual_share_)
-    loaded.save(tmp_path / "model")
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_damaged_or_later_model_is_refused(fitted, tmp_path):
-    with pytest.raises(MiracleError, match=r"holds no saved model"):
-        MiracleClassifier.load(tmp_path)
-    path = tmp_path / "model"
-    fitted.save(path)
-    about = json.loads((path / "model.json").read_text())
-    (path / "model.json").write_text(json.dumps(about | {"version": 99}))
-    with pytest.raises(MiracleError, match=r"version 99"):
-        MiracleClassifier.load(path)
-    (path / "model.json").write_text(json.dumps(about))
-    (path / "weights.safetensors").write_bytes(b"none")
-    with pytest.raises(MiracleError, match=r"weights\.safetensors cannot be read"):
-        MiracleClassifier.load(path)
 
 
 def test_table_of_a_user_is_predicted(data, fitted, tmp_path):
