@@ -38,7 +38,8 @@ def merge_cohorts(
         1 case, 0 control, NaN for samples without a label for the task.
     obs : DataFrame of shape (n_samples, n_columns)
         The columns of all cohorts' ``obs``; of a shared sample, what the first of its cohorts
-        says, and from the others what that one does not know.
+        says, and from the others what that one does not know. Cohorts that share samples were
+        measured together and are one cohort, "A+B": apart, one would hold nothing but cases.
 
     Raises
     ------
@@ -144,6 +145,7 @@ def _joined(stacked: pd.DataFrame) -> pd.DataFrame:
     if not again.any():
         return stacked
     obs = stacked[~again].copy()
+    obs["cohort"] = obs["cohort"].map(_measured_together(stacked))
     for name in covariate_names(stacked):
         known = stacked[name].dropna()
         differing = known.groupby(level=0).nunique()
@@ -159,6 +161,18 @@ def _joined(stacked: pd.DataFrame) -> pd.DataFrame:
         named = stacked["subject"][stacked["subject"] != stacked.index]
         obs["subject"] = named[~named.index.duplicated()].reindex(obs.index).fillna(obs["subject"])
     return obs
+
+
+def _measured_together(stacked: pd.DataFrame) -> dict[str, str]:
+    """One name for cohorts that share samples: the cases of one have their controls in another."""
+    parts = {name: [name] for name in stacked["cohort"].unique()}
+    for _, names in stacked["cohort"].groupby(level=0, sort=False):
+        for name in names[1:]:
+            if parts[name] is not parts[names.iloc[0]]:
+                parts[names.iloc[0]] += parts[name]
+                for member in parts[name]:
+                    parts[member] = parts[names.iloc[0]]
+    return {name: "+".join(sorted(members)) for name, members in parts.items()}
 
 
 def _check_same(

@@ -19,7 +19,7 @@ from miracle_lib.cohorts.manifest import (
 from miracle_lib.errors import MiracleError
 
 _log = logging.getLogger(__name__)
-_MISSING = {
+UNKNOWN = {
     "",
     "na",
     "n/a",
@@ -192,7 +192,7 @@ def _read(
                 f"{_counts(values)}."
             )
         values = found.iloc[:, min(1, found.shape[1] - 1)].astype(object)
-    unknown = _MISSING | {text.strip().lower() for text in rule.missing}
+    unknown = UNKNOWN | {text.strip().lower() for text in rule.missing}
     is_missing = values.map(lambda v: not isinstance(v, str) or v.lower() in unknown)
     return values.mask(is_missing & ~matches(values, used), np.nan)
 

@@ -90,7 +90,7 @@ def test_a_control_of_two_diseases_is_one_sample_with_two_labels():
     np.testing.assert_allclose(X.loc["MS-1", ["cg1", "cg2", "cg3"]], [0.011, 0.021, 0.031])
     np.testing.assert_array_equal(obs["age"], [np.nan, 40, 50])
     assert obs["subject"].tolist() == ["RA-0", "P7", "MS-1"]
-    assert obs["cohort"].tolist() == ["RA", "RA", "MS"]
+    assert obs["cohort"].tolist() == ["MS+RA"] * 3
     X, _, _ = merge_cohorts(sharing())
     np.testing.assert_array_equal(X.loc["C"], np.float32([0.25, 0.5]))
 
