@@ -20,11 +20,11 @@ from miracle_lib.estimator import persistence
 from miracle_lib.estimator.prediction import BLOCKS, Prediction, take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
+from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.preprocessing.familiarity import held_out_distances
 from miracle_lib.samples import Samples
 from miracle_lib.training import Checkpoint, Trained, Trainer, TrainingData, make_settings
 from miracle_lib.training.inputs import (
-    CovariateCoder,
     cohorts_of_labels,
     labels_of_vector,
     read_samples,

@@ -16,8 +16,8 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.estimator.prediction import take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
+from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.training import Member, Prior
-from miracle_lib.training.inputs import CovariateCoder
 from miracle_lib.training.storage import About, load_model, read_about, save_model
 
 if TYPE_CHECKING:

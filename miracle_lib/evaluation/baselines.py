@@ -326,7 +326,7 @@ class _Prepared:
     def _read(self, samples: Samples) -> np.ndarray:
         """Return coded covariates or standardised sites."""
         if self.reads == "covariates":
-            coded = self.first.encode(samples.covariates)
+            coded = self.first.encode(samples.covariates).astype(float)
             return coded if self.first.mean else np.zeros((len(samples), 1))
         cohort = self.cohort if samples.cohort is None else samples.cohort
         return self.first.transform(samples.values, cohort=cohort).to_numpy(float)

@@ -248,10 +248,9 @@ def _problem(model, samples: Samples, task: str) -> Problem:
         scale[name] ** 2 * block @ block.T / block.shape[1] for name, block in features.items()
     )
     n = len(samples)
-    stratum = np.zeros(n, int) if samples.cohort is None else pd.factorize(samples.cohort)[0]
-    adjusted = [np.eye(stratum.max() + 1)[stratum]]
-    if samples.covariates is not None:
-        adjusted.append(CovariateCoder.learn(samples.covariates).encode(samples.covariates))
+    cohort = np.full(n, task) if samples.cohort is None else samples.cohort.to_numpy()
+    names, stratum = np.unique(cohort, return_inverse=True)
+    coder = CovariateCoder.learn(samples.covariates, names)
     return Problem(
         sites=z.cpu().numpy()[:, : len(model.hierarchy_.sites)],
         latent=features["pathways"],
@@ -261,7 +260,7 @@ def _problem(model, samples: Samples, task: str) -> Problem:
         label=samples.labels[task].to_numpy(),
         block=np.arange(n) if samples.subject is None else pd.factorize(samples.subject)[0],
         stratum=stratum,
-        covariates=np.column_stack(adjusted),
+        covariates=coder.encode(samples.covariates, cohort).astype(float),
     )
 
 

@@ -1,5 +1,6 @@
-"""The one coder of covariates: numbers and text in, centred columns of numbers out."""
+"""The one coder of covariates: cohorts, numbers and text in, centred columns of numbers out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -9,13 +10,15 @@ import pandas as pd
 
 @dataclass
 class CovariateCoder:
-    """Covariates as numbers, coded as learned from training samples.
+    """Cohort indicators and covariates as centred numbers, coded as learned from training samples.
 
     A text becomes an indicator for each of its levels but the first; a column that has no value
     is left out.
 
     Attributes
     ----------
+    cohorts : list of str
+        Cohorts with an indicator; none if there are fewer than two.
     levels : dict of str to list of str
         Levels of every column of text, sorted.
     mean, sd : dict of str to float
@@ -25,18 +28,21 @@ class CovariateCoder:
     --------
     >>> table = pd.DataFrame({"age": [40.0, 60, None], "sex": ["F", "M", "F"]})
     >>> coder = CovariateCoder.learn(table)
-    >>> coder.encode(table).round(2).tolist()
-    [[-1.0, -0.71], [1.0, 1.41], [0.0, -0.71]]
+    >>> coder.encode(table).round(2)
+    array([[-1.  , -0.71],
+           [ 1.  ,  1.41],
+           [ 0.  , -0.71]], dtype=float32)
     """
 
+    cohorts: list[str] = field(default_factory=list)
     levels: dict[str, list[str]] = field(default_factory=dict)
     mean: dict[str, float] = field(default_factory=dict)
     sd: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def learn(cls, covariates: pd.DataFrame | None) -> Self:
+    def learn(cls, covariates: pd.DataFrame | None, cohorts: Sequence[str] = ()) -> Self:
         """Learn levels, means and SDs; None: there are no covariates."""
-        coder = cls()
+        coder = cls(list(cohorts) if len(cohorts) > 1 else [])
         if covariates is None:
             return coder
         for name, column in covariates.items():
@@ -47,6 +53,11 @@ class CovariateCoder:
         coder.mean = {name: float(coded[name].mean()) for name in measured}
         coder.sd = {name: float(coded[name].std(ddof=0)) or 1.0 for name in measured}
         return coder
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self.cohorts) + len(self.mean)
 
     def numbers(self, covariates: pd.DataFrame) -> pd.DataFrame:
         """Return numbers as they are and an indicator per further level, NaN where missing."""
@@ -61,7 +72,22 @@ class CovariateCoder:
                 columns[f"{name}={level}"] = (text == level).astype(float).where(text.isin(levels))
         return pd.DataFrame(columns, index=covariates.index)
 
-    def encode(self, covariates: pd.DataFrame) -> np.ndarray:
-        """Return float64 (n_samples, n_columns), centred and scaled; unknown counts as average."""
-        coded = self.numbers(covariates).reindex(columns=list(self.mean))
-        return ((coded - pd.Series(self.mean)) / pd.Series(self.sd)).fillna(0).to_numpy()
+    def encode(
+        self, covariates: pd.DataFrame | None, cohort: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return float32 (n_samples, width); what is unknown counts as average.
+
+        Parameters
+        ----------
+        covariates : DataFrame of shape (n_samples, n_covariates), optional
+        cohort : array of shape (n_samples,), optional
+            May be left out where no cohorts were learned.
+        """
+        table = np.zeros((len(covariates if cohort is None else cohort), self.width), np.float32)
+        for column, name in enumerate(self.cohorts):
+            table[:, column] = (cohort == name) - 1 / len(self.cohorts)
+        if covariates is not None and self.mean:
+            coded = self.numbers(covariates).reindex(columns=list(self.mean))
+            scaled = (coded - pd.Series(self.mean)) / pd.Series(self.sd)
+            table[:, len(self.cohorts) :] = scaled[list(self.mean)].fillna(0)
+        return table

@@ -1,7 +1,6 @@
-"""What a user passes becomes `Samples`; covariates become numbers."""
+"""What a user passes becomes `Samples`."""
 
-from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,66 +87,3 @@ def cohorts_of_labels(Y: pd.DataFrame) -> np.ndarray:
     for task in range(labelled.shape[1]):
         cohort[labelled[:, task]] = names[task]
     return cohort
-
-
-@dataclass
-class CovariateCoder:
-    """Cohort indicators and covariates as centred numbers, coded as learned at training.
-
-    Attributes
-    ----------
-    cohorts : list of str
-        Cohorts with an indicator; none if conditioning on the cohort is off.
-    levels : dict of str to list of str
-        Levels of every column of text.
-    mean, sd : dict of str to float
-        Of every coded column.
-    """
-
-    cohorts: list[str] = field(default_factory=list)
-    levels: dict[str, list[str]] = field(default_factory=dict)
-    mean: dict[str, float] = field(default_factory=dict)
-    sd: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def learn(cls, covariates: pd.DataFrame | None, cohorts: list[str]) -> Self:
-        """Learn levels, means and SDs from the training samples."""
-        coder = cls(cohorts if len(cohorts) > 1 else [])
-        if covariates is None:
-            return coder
-        for name, column in covariates.items():
-            if not pd.api.types.is_numeric_dtype(column):
-                coder.levels[name] = sorted(column.dropna().unique())
-        coded = coder._coded(covariates)
-        known = coded.columns[coded.notna().any()]
-        coder.mean = {name: float(coded[name].mean()) for name in known}
-        coder.sd = {name: float(coded[name].std(ddof=0)) or 1.0 for name in known}
-        return coder
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return len(self.cohorts) + len(self.mean)
-
-    def _coded(self, covariates: pd.DataFrame) -> pd.DataFrame:
-        """Return numbers: one indicator per further level of a column of text."""
-        columns = {}
-        for name, column in covariates.items():
-            levels = self.levels.get(name)
-            if levels is None:
-                columns[name] = pd.to_numeric(column, errors="coerce").astype(float)
-                continue
-            for level in levels[1:]:
-                columns[f"{name}={level}"] = (column == level).astype(float).where(column.notna())
-        return pd.DataFrame(columns, index=covariates.index)
-
-    def encode(self, covariates: pd.DataFrame | None, cohort: np.ndarray) -> np.ndarray:
-        """Return float32 (n_samples, width); what is unknown counts as average."""
-        table = np.zeros((len(cohort), self.width), np.float32)
-        for column, name in enumerate(self.cohorts):
-            table[:, column] = (cohort == name) - 1 / len(self.cohorts)
-        if covariates is not None and self.mean:
-            coded = self._coded(covariates).reindex(columns=list(self.mean))
-            scaled = (coded - pd.Series(self.mean)) / pd.Series(self.sd)
-            table[:, len(self.cohorts) :] = scaled[list(self.mean)].fillna(0)
-        return table
