@@ -11,9 +11,11 @@ import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from packaging.requirements import Requirement
 
+import miracle_lib as ml
 from miracle_lib.resources import INSTALLED, ROOT
 
 pytestmark = pytest.mark.skipif(INSTALLED, reason="the sources of a wheel are those of a clone")
@@ -190,3 +192,67 @@ def test_the_python_of_the_readme_runs_from_an_empty_folder(install, tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert not list((tmp_path / "work").iterdir())
     assert files_of(site / "miracle_lib") == before
+
+
+def gmt(sets):
+    return "".join("\t".join([name, "", *genes]) + "\n" for name, genes in sets.items())
+
+
+def write_cohort(folder, adata, case, prefix=""):
+    """Two tables as a hospital has them."""
+    adata.to_df().rename_axis("sample").to_csv(folder / f"{prefix}betas.csv")
+    samples = adata.obs[["age", "sex"]].rename_axis("sample")
+    samples["diagnosis"] = adata.obs["label"].map({1: case, 0: "healthy"})
+    samples.to_csv(folder / f"{prefix}samples.csv")
+
+
+def write_mirror(folder, simulation):
+    """Annotation under the names by which a mirror is searched."""
+    folder.mkdir()
+    table = simulation.site_gene.astype(str).groupby("site").agg(";".join)
+    var = next(iter(simulation.cohorts.values())).var
+    array = pd.DataFrame(
+        {
+            "IlmnID": var.index,
+            "Name": var.index,
+            "CHR": var["chromosome"].astype(str).str.removeprefix("chr").to_numpy(),
+            "MAPINFO": var["position"].to_numpy(),
+            "UCSC_RefGene_Name": table["gene"].reindex(var.index).to_numpy(),
+            "UCSC_RefGene_Group": table["group"].reindex(var.index).to_numpy(),
+        }
+    )
+    array.to_csv(folder / "HumanMethylation450_15017482_v1-2.csv.gz", index=False)
+    kegg, reactome = simulation.validation_sets.values()
+    (folder / "GO_Biological_Process_2021.gmt").write_text(gmt(simulation.gene_sets))
+    (folder / "KEGG_2016.gmt").write_text(gmt(kegg))
+    with zipfile.ZipFile(folder / "ReactomePathways.gmt.zip", "w") as packed:
+        packed.writestr("ReactomePathways.gmt", gmt(reactome))
+
+
+def test_the_own_cohorts_of_the_readme_run_from_an_empty_folder(install, tmp_path):
+    """Word for word: both files, and the commands, of the section on one's own cohorts."""
+    section = (ROOT / "README.md").read_text().split("## Your own cohorts")[1].split("\n## ")[0]
+    (tmp_path / "cohorts").mkdir()
+    for name, text in re.findall(r"```yaml\n# (\S+)\n(.*?)```", section, flags=re.DOTALL):
+        (tmp_path / name).write_text(text)
+    lupus = (tmp_path / "cohorts" / "our_lupus.yaml").read_text()
+    arthritis = lupus.replace("our_lupus", "our_arthritis").replace("Lupus", "Arthritis")
+    arthritis = re.sub(r"url: (\w+)", r"url: ra_\1", arthritis).replace("SLE", "RA")
+    (tmp_path / "cohorts" / "our_arthritis.yaml").write_text(arthritis)
+    simulation = ml.simulate_cohorts({"SLE": 60, "RA": 60}, n_sites=300)
+    write_cohort(tmp_path / "cohorts", simulation.cohorts["SLE"], "SLE")
+    write_cohort(tmp_path / "cohorts", simulation.cohorts["RA"], "RA", "ra_")
+    write_mirror(tmp_path / "mirror", simulation)
+    site = install(tmp_path / ".venv", "book")
+    before = files_of(site / "miracle_lib")
+    (commands,) = re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
+    (tmp_path / "home").mkdir()
+    places = {"MIRACLE_MIRROR": str(tmp_path / "mirror"), "HOME": str(tmp_path / "home")}
+    answer = call("bash", "-e", "-c", commands, cwd=tmp_path, **places)
+    assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr[-4000:]
+    index = tmp_path / "runs" / "ours" / "book" / "_build" / "html" / "index.html"
+    assert answer.stdout.split()[-1] == str(index)
+    assert index.is_file()
+    assert files_of(site / "miracle_lib") == before
+    expected = {".venv", "cohorts", "home", "mirror", "our.yaml", "runs"}
+    assert {path.name for path in tmp_path.iterdir()} == expected
