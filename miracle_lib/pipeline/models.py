@@ -153,6 +153,7 @@ def _run_ablations(run: Run, folder: Path) -> Ablations:
 
 
 def workers(run: Run) -> dict[str, Any]:
-    """Where a grid of cells runs: all cores of this machine, or a Dask cluster."""
+    """Where a grid of cells runs: the cores of this machine, or a Dask cluster."""
     scheduler = os.environ.get("MIRACLE_SCHEDULER")
-    return {"n_jobs": -1, "scheduler": scheduler, "random_state": run.parameters.seed}
+    n_jobs = int(os.environ.get("MIRACLE_JOBS", "-1"))
+    return {"n_jobs": n_jobs, "scheduler": scheduler, "random_state": run.parameters.seed}

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -109,13 +111,51 @@ def open_profile_run(
     return Run(check_parameters(values), mirror)
 
 
-def execute_run(run: Run) -> None:
+def parse_chapters(text: str) -> list[int]:
+    """Read chapters such as "1,3,5" or "1-3,5".
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    list of int
+        In order, each once.
+
+    Raises
+    ------
+    MiracleError
+        Something else than numbers of chapters.
+
+    Examples
+    --------
+    >>> parse_chapters("5,1-3")
+    [1, 2, 3, 5]
+    """
+    chosen = set()
+    for part in text.split(","):
+        found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        numbers = range(int(found[1]), int(found[2] or found[1]) + 1) if found else range(0)
+        if not numbers or numbers[0] < 1 or numbers[-1] > len(STEPS_OF):
+            raise MiracleError(
+                f"chapters are {text!r}; expected numbers from 1 to {len(STEPS_OF)}, such as 1,3 "
+                "or 1-3."
+            )
+        chosen |= {*numbers}
+    return sorted(chosen)
+
+
+def execute_run(run: Run, chapters: Sequence[int] | None = None) -> None:
     """Run every step and execute every notebook of a run, in order.
 
     Parameters
     ----------
     run : Run
         An opened run; executed notebooks go to its ``notebooks`` folder.
+    chapters : sequence of int, optional
+        Numbers of the chapters to execute, from 1; default: all. Steps of other chapters are run
+        where these need them.
 
     Raises
     ------
@@ -125,6 +165,8 @@ def execute_run(run: Run) -> None:
     _notebook_tools()
     run.describe()
     for number, (name, steps) in enumerate(STEPS_OF.items(), start=1):
+        if chapters is not None and number not in chapters:
+            continue
         notebook = NOTEBOOKS / f"{name}.ipynb"
         if not notebook.is_file():
             raise MiracleError(f"{notebook} is missing; expected one notebook per chapter.")

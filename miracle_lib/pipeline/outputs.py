@@ -1,0 +1,60 @@
+"""What a run has made, under names that a person would look for."""
+
+import os
+import shutil
+from pathlib import Path
+
+from miracle_lib.pipeline.run import STEPS, Run
+
+
+def publish(run: Run) -> dict[str, Path]:
+    """Lay out what is finished in the run's folder: samples, model and tables.
+
+    Parameters
+    ----------
+    run : Run
+        Steps that are not finished are left out; nothing is computed.
+
+    Returns
+    -------
+    dict of str to Path
+        What there is: samples, model, tables, figures, notebooks, book.
+    """
+    finished = [name for name in STEPS if run.done(name)]
+    if "samples" in finished:
+        _link(run.folder("samples") / "samples.h5ad", run.directory / "samples.h5ad")
+    if "model" in finished:
+        _replace(run.folder("model") / "model", run.directory / "model")
+    tables = run.directory / "tables"
+    shutil.rmtree(tables, ignore_errors=True)
+    for name in finished:
+        for table in sorted(run.folder(name).glob("*.csv")):
+            (tables / name).mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(table, tables / name / table.name)
+    places = {
+        "samples": run.directory / "samples.h5ad",
+        "model": run.directory / "model",
+        "tables": tables,
+        "figures": run.directory / "figures",
+        "notebooks": run.directory / "notebooks",
+        "book": run.directory / "book" / "_build" / "html" / "index.html",
+    }
+    return {name: path for name, path in places.items() if path.exists()}
+
+
+def _link(source: Path, target: Path) -> None:
+    """Give a large file a second name; a copy where the disk has no such names."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _replace(source: Path, target: Path) -> None:
+    """Copy a folder; the old one stays until the copy is whole."""
+    fresh = target.with_name(f".{target.name}.part")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(source, fresh, copy_function=shutil.copyfile)
+    shutil.rmtree(target, ignore_errors=True)
+    fresh.rename(target)
