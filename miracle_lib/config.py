@@ -135,7 +135,7 @@ class Profile(Strict):
         if self.annotation is not None:
             sources = self.annotation.model_dump()
             libraries = sources.pop("validation").items()
-            given = {key: _placed(name, folder) for key, name in sources.items() if name}
+            given: dict[str, Any] = {k: _placed(v, folder) for k, v in sources.items() if v}
             given["validation"] = {title: _placed(name, folder) for title, name in libraries}
             changed["annotation"] = AnnotationSpec(**given)
         return self.model_copy(update=changed)
@@ -160,7 +160,12 @@ def _allowed(field: FieldInfo) -> str:
     """Say in words what a field takes."""
     if choices := get_args(field.annotation):
         return "one of " + ", ".join(str(choice) for choice in choices)
-    name = {int: "an integer", float: "a number", str: "a text", bool: "true or false"}
+    name: dict[Any, str] = {
+        int: "an integer",
+        float: "a number",
+        str: "a text",
+        bool: "true or false",
+    }
     limits = [f"{key} {value}" for item in field.metadata for key, value in _limits(item)]
     return " ".join([name[field.annotation], *limits])
 

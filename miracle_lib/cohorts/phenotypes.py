@@ -201,8 +201,9 @@ def _read_classes(
     samples: pd.DataFrame, rule: LabelRule | SexRule | SmokingRule | None, name: str, source: str
 ) -> tuple[pd.Series, pd.Series]:
     """The values of a rule, and the class of each; NaN where it belongs to none."""
+    classes: dict[float, list[str]] | dict[str, list[str]]
     if rule is None:
-        classes = {}
+        classes = dict[str, list[str]]()
     elif isinstance(rule, LabelRule):
         classes = {1.0: rule.case, 0.0: rule.control}
     elif isinstance(rule, SexRule):

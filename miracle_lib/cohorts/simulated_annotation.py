@@ -194,7 +194,8 @@ def validation_sets(
         library = {}
         for name, genes in gene_sets.items():
             kept = [gene for gene in genes if rng.random() < keep]
-            added = rng.choice(pool, len(genes) - len(kept)) if len(kept) < len(genes) else []
-            library[f"{name} ({letter})"] = sorted({*kept, *map(str, added)})
+            lost = len(genes) - len(kept)
+            added = map(str, rng.choice(pool, lost)) if lost else ()
+            library[f"{name} ({letter})"] = sorted({*kept, *added})
         libraries[f"Simulated library {letter}"] = library
     return libraries

@@ -86,7 +86,7 @@ def _least_overlapping(rng: np.random.Generator, pool: list[_Sites], wanted: int
         )
     left = [pool[index] for index in rng.permutation(len(pool))]
     taken: set[int] = set()
-    chosen = []
+    chosen: list[_Sites] = []
     for limit in (0.1, 0.25, 0.5, 1.0):
         rest = []
         for module in left:

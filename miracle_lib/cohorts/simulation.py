@@ -147,7 +147,7 @@ def simulate_cohorts(
     else:
         sites, site_gene, gene_sets = use_annotation(rng, annotation, n_sites)
     graph = Graph.of(rng, sites, site_gene, gene_sets)
-    modules = {task: [] for task in sizes}
+    modules: dict[str, list] = {task: [] for task in sizes}
     if not null and n_planted:
         modules = plant(rng, list(sizes), graph, n_planted, shared, effect, outside)
     people = {

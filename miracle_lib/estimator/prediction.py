@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,13 @@ from miracle_lib.samples import Samples
 from miracle_lib.training.inputs import read_samples, vector_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from miracle_lib.hierarchy import Hierarchy
     from miracle_lib.model import MaskedVAE
+    from miracle_lib.preprocessing import CohortStandardizer
+    from miracle_lib.preprocessing.coding import CovariateCoder
+    from miracle_lib.training.member import Member
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +35,19 @@ BLOCKS = ("pathways", "genes", "residual")
 
 class Prediction:
     """The methods of a fitted `MiracleClassifier` that do not change it."""
+
+    # What the classifier that these methods belong to has.
+    tasks_: list[str]
+    sites_: pd.Index
+    members_: list[Member]
+    hierarchy_: Hierarchy
+    standardizer_: CohortStandardizer
+    block_share_: pd.DataFrame
+    scale: str
+    min_site_share: float
+    _coder: CovariateCoder
+    _columns: pd.Index | None
+    _cohorts_of: dict[str, list[str]]
 
     @property
     def residual_share_(self) -> pd.Series:
@@ -279,7 +298,7 @@ class Prediction:
         distance[shared < shared.max(axis=1, keepdims=True) / 2] = np.inf
         return np.array(candidates, dtype=object)[np.argmin(distance, axis=1)]
 
-    def logit_module(self, task: str) -> nn.Module:
+    def logit_module(self, task: str) -> TaskLogit:
         """Return a torch module from standardised input (batch, n_sites) to a task's logit.
 
         Differentiable, for attribution methods; averages the members. Its input are columns in
@@ -304,9 +323,11 @@ class Prediction:
 class TaskLogit(nn.Module):
     """The logit of one task as a function of standardised input."""
 
+    covariates: Tensor
+
     def __init__(self, model: Prediction, task: str) -> None:
         super().__init__()
-        self.members = nn.ModuleList(model.members_)
+        self.members = cast("Sequence[Member]", nn.ModuleList(model.members_))
         self.task = model.tasks_.index(task)
         cohort = np.array(model._cohorts_of[task][:1], dtype=object)
         known = torch.from_numpy(model._coder.encode(None, cohort))

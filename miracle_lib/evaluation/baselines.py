@@ -308,7 +308,9 @@ class _Prepared:
     def __init__(self, recipe: Recipe, samples: Samples, y: np.ndarray) -> None:
         self.reads = recipe.reads
         if self.reads == "covariates":
-            self.first = CovariateCoder.learn(samples.covariates)
+            self.first: CovariateCoder | CohortStandardizer = CovariateCoder.learn(
+                samples.covariates
+            )
             if not self.first.mean:
                 _log.warning(
                     "no covariate is known of %d samples (from %s): without one, every sample is "
@@ -325,7 +327,7 @@ class _Prepared:
 
     def _read(self, samples: Samples) -> np.ndarray:
         """Return coded covariates or standardised sites."""
-        if self.reads == "covariates":
+        if isinstance(self.first, CovariateCoder):
             coded = self.first.encode(samples.covariates).astype(float)
             return coded if self.first.mean else np.zeros((len(samples), 1))
         cohort = self.cohort if samples.cohort is None else samples.cohort

@@ -245,7 +245,11 @@ def permutation_test(
     Ojala & Garriga 2010, https://jmlr.org/papers/v11/ojala10a.html
     """
     samples = as_samples(X, Y, cohort=cohort, groups=groups, covariates=covariates)
-    folds = {"protocol": protocol, "n_splits": n_splits, "random_state": random_state}
+    folds: dict[str, Any] = {
+        "protocol": protocol,
+        "n_splits": n_splits,
+        "random_state": random_state,
+    }
     rng = np.random.default_rng(random_state)
 
     def mean_score(samples: Samples) -> pd.Series:

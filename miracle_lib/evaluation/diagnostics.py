@@ -12,6 +12,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation.comparison import compare_methods
 from miracle_lib.folds import fold_numbers
@@ -128,6 +129,8 @@ def cohort_leakage(
     """
     samples = as_samples(X, cohort=cohort, groups=groups)
     order = samples.order
+    if samples.cohort is None:
+        raise MiracleError("the cohort of the samples is not given; expected one per sample.")
     names = samples.cohort.to_numpy()[order]
     subject = None if samples.subject is None else samples.subject.to_numpy()[order]
     activity = model.transform(samples.values, samples.cohort).iloc[order]

@@ -176,8 +176,9 @@ def run_grid(
 
 def _run(key: str, cell: Cell, data: Data | None) -> tuple[str, Tables | Exception]:
     """Run a cell where the scheduler put it; a failure must not stop the others."""
+    shared: dict[str, Any] = data or {}
     try:
-        return key, cell.function(**cell.settings, **(data or {}))
+        return key, cell.function(**cell.settings, **shared)
     except Exception as error:
         return key, error
 

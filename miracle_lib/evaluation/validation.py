@@ -105,7 +105,7 @@ class Predictions(pd.DataFrame):
     def __eq__(self, other: object) -> bool:
         return self is other
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # as Python does beside __eq__
 
 
 def scores_of(predictions: pd.DataFrame) -> pd.DataFrame:

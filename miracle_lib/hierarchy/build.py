@@ -186,7 +186,9 @@ def _parent_levels(
     if n_levels < 1:
         raise MiracleError(f"n_parent_levels is {n_levels}; expected at least 1")
     check_acyclic(parents)
-    layers, masks, lower = [], [], pathways
+    layers: list[pd.Index] = []
+    masks: list[csr_matrix] = []
+    lower = pathways
     for _ in range(n_levels):
         edges = parents[parents["child"].isin(lower)]
         roots = lower[~lower.isin(edges["child"])]

@@ -1,6 +1,7 @@
 """Public sources of annotation: named in a manifest, fetched once, read as what they are."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -177,7 +178,7 @@ def load_annotation_source(
         return read_illumina_manifest(paths[0], cache=cache)
     if kind == "probe_masks":
         return read_probe_masks(paths[0], cache=cache)
-    readers = {
+    readers: dict[str, Callable[..., Any]] = {
         "gene_sets": read_gene_sets,
         "go": read_go,
         "reactome": read_reactome,

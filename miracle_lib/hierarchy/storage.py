@@ -34,7 +34,7 @@ def write(path: str | Path, values: dict[str, Any]) -> None:
     >>> read(path)["names"]
     ['x']
     """
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for key, value in {"format": [FORMAT, VERSION], **values}.items():
         if isinstance(value, np.ndarray):
             arrays[f"array.{key}"] = value

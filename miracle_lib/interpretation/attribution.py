@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
-from torch import nn
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
@@ -15,6 +14,8 @@ from miracle_lib.samples import Samples, as_samples
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
+    from miracle_lib.estimator.prediction import TaskLogit
+    from miracle_lib.model import MaskedLinear
 
 _BATCH = 256
 Level = Literal["site", "gene", "pathway"]
@@ -99,7 +100,7 @@ def attribute(
     return pd.DataFrame(torch.cat(parts).cpu().numpy(), index=X.index, columns=columns)
 
 
-def _explainers(module: nn.Module, level: Level, method: Method) -> list:
+def _explainers(module: "TaskLogit", level: Level, method: Method) -> list:
     """One explainer per member for inner nodes (members add up), one for the sites."""
     with needs("interpret", "Attribution"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "IProgress not found")  # a notebook widget of tqdm
@@ -202,7 +203,7 @@ def refuse_hidden_heads(model: "MiracleClassifier") -> None:
         )
 
 
-def edge_weights(mask: sparse.csr_matrix, layer: nn.Module) -> sparse.csr_matrix:
+def edge_weights(mask: sparse.csr_matrix, layer: "MaskedLinear") -> sparse.csr_matrix:
     """The weights of a masked layer as a sparse matrix, inputs x outputs."""
     values = layer.weight.detach().cpu().numpy()
     return sparse.csr_matrix((values, mask.indices, mask.indptr), shape=mask.shape)

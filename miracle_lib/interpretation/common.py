@@ -98,7 +98,10 @@ def _overlap(named: pd.DataFrame, draws: int = 2000) -> dict[str, float]:
     columns = named.to_numpy().T
     observed = int((columns.sum(axis=0) >= 2).sum())
     random = np.array(
-        [(sum(rng.permutation(c).astype(int) for c in columns) >= 2).sum() for _ in range(draws)]
+        [
+            (np.sum([rng.permutation(c).astype(int) for c in columns], axis=0) >= 2).sum()
+            for _ in range(draws)
+        ]
     )
     p = (1 + (random >= observed).sum()) / (1 + draws)
     return {"observed": observed, "expected": float(random.mean()), "p_value": float(p)}

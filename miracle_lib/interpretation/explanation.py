@@ -1,6 +1,7 @@
 """Which pathways a model relies on, and which of them beat their controls."""
 
 import warnings
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -178,10 +179,11 @@ def explain_paths(
     genes = np.flatnonzero(h.gene_pathway[:, [column]].toarray().ravel())
     edges = h.site_gene[:, genes].tocoo()
     z = model.standardized(samples.values, task)
-    values = sum(
+    paths = [
         _path_values(m, h, z, genes, edges, column, model.tasks_.index(task))
         for m in model.members_
-    ) / len(model.members_)
+    ]
+    values = reduce(np.add, paths) / len(paths)
     table = pd.DataFrame({"gene": h.genes[genes[edges.col]], "site": h.sites[edges.row]})
     if not samples.tasks:
         table["contribution"], table["difference"] = np.abs(values).mean(axis=0), np.nan
@@ -250,7 +252,7 @@ def _problem(model, samples: Samples, task: str) -> Problem:
     n = len(samples)
     cohort = np.full(n, task) if samples.cohort is None else samples.cohort.to_numpy()
     names, stratum = np.unique(cohort, return_inverse=True)
-    coder = CovariateCoder.learn(samples.covariates, names)
+    coder = CovariateCoder.learn(samples.covariates, names.tolist())
     return Problem(
         sites=z.cpu().numpy()[:, : len(model.hierarchy_.sites)],
         latent=features["pathways"],

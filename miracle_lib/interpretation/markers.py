@@ -132,10 +132,10 @@ def composition_panel(reference: pd.DataFrame, n_sites: int = 50) -> Panel:
         Kind "control"; direction unknown, because it depends on which cells change.
     """
     spread = (reference.max(axis=1) - reference.min(axis=1)).nlargest(n_sites)
-    markers = [
+    markers = tuple(
         Marker(site=site, direction="unknown", source="reference", confidence="high")
         for site in spread.index
-    ]
+    )
     return Panel(
         name="Cell composition", tasks=(), kind="control", tissue="whole blood", markers=markers
     )
@@ -274,8 +274,8 @@ def _sites_of(marker: Marker, gene_sites: dict[str, set[str]]) -> list[str]:
     """Sites that can stand for a marker."""
     if marker.site:
         return [marker.site]
-    names = (marker.gene, *marker.aliases)
-    return sorted(set().union(*(gene_sites.get(name, set()) for name in names)))
+    names = [name for name in (marker.gene, *marker.aliases) if name]
+    return sorted({site for name in names for site in gene_sites.get(name, ())})
 
 
 def _look_up(options: list[str], place: pd.Series, measured: set[str]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping
+from functools import reduce
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +76,7 @@ class BlockHead(nn.Module):
         """Start from a contribution of zero, with a hidden layer from random units."""
         for parameter in self.parameters():
             parameter.zero_()
-        if self.hidden is not None:
+        if self.hidden is not None and self.offset is not None:
             start = torch.randn(self.hidden.specific.shape, generator=generator)
             self.hidden.specific.copy_(start / math.sqrt(start.shape[-1]))
             self.offset.copy_(torch.randn(self.offset.shape, generator=generator))
@@ -87,8 +89,8 @@ class BlockHead(nn.Module):
 
     def penalty(self, sharing: float) -> Tensor:
         """Return the squared norm of every weight."""
-        layers = (self.output,) if self.hidden is None else (self.hidden, self.output)
-        return sum(layer.penalty(sharing) for layer in layers)
+        own = self.output.penalty(sharing)
+        return own if self.hidden is None else self.hidden.penalty(sharing) + own
 
 
 class TaskHeads(nn.Module):
@@ -137,9 +139,8 @@ class TaskHeads(nn.Module):
             raise MiracleError(
                 f"heads for {n_tasks} tasks on {sum(widths.values())} features; expected some"
             )
-        self.blocks = nn.ModuleDict(
-            {name: BlockHead(width, n_tasks, hidden) for name, width in widths.items()}
-        )
+        heads = {name: BlockHead(width, n_tasks, hidden) for name, width in widths.items()}
+        self.blocks = cast("Mapping[str, BlockHead]", nn.ModuleDict(heads))
         self.bias = nn.Parameter(torch.zeros(n_tasks))
         self.reset_parameters(seed)
 
@@ -180,7 +181,7 @@ class TaskHeads(nn.Module):
             name: (part - part.mean(0)).abs().mean(0)
             for name, part in self.contributions(blocks).items()
         }
-        total = sum(parts.values())
+        total = reduce(torch.add, parts.values())
         return {name: part / total.clamp_min(1e-12) for name, part in parts.items()}
 
     def penalty(self, strength: Mapping[str, float] | float, sharing: float = 1.0) -> Tensor:
@@ -195,4 +196,5 @@ class TaskHeads(nn.Module):
         """
         if not isinstance(strength, Mapping):
             strength = dict.fromkeys(self.blocks, strength)
-        return sum(strength[name] * head.penalty(sharing) for name, head in self.blocks.items())
+        parts = (strength[name] * head.penalty(sharing) for name, head in self.blocks.items())
+        return reduce(torch.add, parts)

@@ -1,7 +1,7 @@
 """A linear layer with one trained weight per edge of a given mask."""
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -56,6 +56,10 @@ class MaskedLinear(nn.Module):
     >>> layer.weight.shape, layer(torch.ones(5, 3)).shape
     (torch.Size([3]), torch.Size([5, 2]))
     """
+
+    _output: Tensor
+    _output_start: Tensor
+    _position: Tensor
 
     def __init__(
         self,
@@ -164,10 +168,10 @@ def _csr_mask(mask: sp.spmatrix | sp.sparray | ArrayLike | Tensor) -> sp.csr_mat
     if isinstance(mask, Tensor):
         mask = mask.detach().cpu()
         mask = mask.to_dense().numpy() if mask.layout is torch.strided else _from_sparse(mask)
-    edges = mask if sp.issparse(mask) else np.asarray(mask)
-    if edges.ndim != 2:
-        raise MiracleError(f"mask has {edges.ndim} dimensions; expected inputs x outputs")
-    edges = sp.csr_matrix(edges).astype(bool)
+    given: Any = mask if sp.issparse(mask) else np.asarray(mask)
+    if given.ndim != 2:
+        raise MiracleError(f"mask has {given.ndim} dimensions; expected inputs x outputs")
+    edges = sp.csr_matrix(given).astype(bool)
     edges.sum_duplicates()
     edges.eliminate_zeros()
     if edges.nnz == 0:

@@ -1,6 +1,6 @@
 """The masked variational autoencoder: sites, genes and pathways, connected as annotated."""
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, cast
 
 import scipy.sparse as sp
 import torch
@@ -151,9 +151,9 @@ class MaskedVAE(nn.Module):
         if self.gene_to_logvar is not None:
             self.gene_to_logvar.reset_parameters(generator)
             self.gene_to_logvar.weight.mul_(NOISE)
-            self.gene_to_logvar.bias.fill_(INITIAL_LOGVAR)
+            nn.init.constant_(cast(Tensor, self.gene_to_logvar.bias), INITIAL_LOGVAR)
         for norm in (self.encoder_norm, self.decoder_norm):
-            if not isinstance(norm, nn.Identity):
+            if isinstance(norm, nn.BatchNorm1d | nn.LayerNorm):
                 norm.reset_parameters()
         for covariate_map in (self.covariates_to_gene, self.covariates_to_site):
             if covariate_map is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import cycle, islice
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -337,7 +338,7 @@ def _row_names(report: pd.DataFrame) -> pd.Series:
     return names + limit
 
 
-def _cohort_styles(cohort: pd.Series) -> dict[str, tuple[str, str]]:
+def _cohort_styles(cohort: pd.Series) -> dict[str, tuple[str, Any]]:
     """Give every cohort a colour and a line style."""
     pairs = ((colour, line) for line in cycle(LINES) for colour in COLOURS)
     names = pd.unique(cohort.astype(object))
@@ -394,7 +395,11 @@ def _age_boxes(axis: Axes, obs: pd.DataFrame, cohorts: pd.Index) -> None:
 
 
 def _grouped_boxes(
-    axis: Axes, obs: pd.DataFrame, column: str, cohorts: pd.Index, orientation: str
+    axis: Axes,
+    obs: pd.DataFrame,
+    column: str,
+    cohorts: pd.Index,
+    orientation: Literal["vertical", "horizontal"],
 ) -> None:
     """Draw a box of one column for controls and cases of each cohort."""
     for label, (_, colour) in LABELS.items():

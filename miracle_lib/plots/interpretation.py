@@ -237,7 +237,6 @@ def enrichment_dots(tables: Mapping[str, pd.DataFrame], top: int = 10) -> Figure
     heights = [len(table) for table in shown.values()]
     figure = new_figure(0.9 * len(shown) + 0.25 * sum(heights))
     panels = figure.subplots(len(shown), 1, squeeze=False, height_ratios=heights, sharex=True)[:, 0]
-    image = None
     for axes, (name, table) in zip(panels, shown.items(), strict=True):
         share = table["n_significant"] / table["n_genes"]
         image = axes.scatter(
@@ -410,4 +409,4 @@ def _edge(axes: Axes, x0: float, y0: float, x1: float, y1: float, value: float) 
 def _degree_ticks(degree: pd.Series) -> tuple[list[float], list[str]]:
     """Round tick positions within the range of degrees."""
     ticks = [d for d in (5, 10, 20, 50, 100, 200, 500) if degree.min() <= d <= degree.max()]
-    return ticks, [str(tick) for tick in ticks]
+    return [float(tick) for tick in ticks], [str(tick) for tick in ticks]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from io import BytesIO
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ LABELS = {0: ("control", "#7F7F7F"), 1: ("case", "#882255")}
 OWN, OTHER = "#0072B2", "#7F7F7F"  # the method that a picture is about, and those beside it
 HYPER, HYPO = "#D55E00", "#0072B2"  # more methylation in cases, less
 INK, PLAIN, BAND = "#222222", "#999999", "#DDDDDD"
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.size": SMALL,
     "axes.titlesize": SMALL + 1,
     "axes.labelsize": SMALL,

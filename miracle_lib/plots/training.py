@@ -77,7 +77,8 @@ def loss_curves(history: pd.DataFrame) -> Figure:
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
     handles = [line for axes in figure.axes for line in axes.get_lines()]
-    named = {line.get_label(): line for line in handles if line.get_label()[0] != "_"}
+    named = {str(line.get_label()): line for line in handles}
+    named = {label: line for label, line in named.items() if not label.startswith("_")}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=2)
     return figure
 

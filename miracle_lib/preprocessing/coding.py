@@ -83,7 +83,8 @@ class CovariateCoder:
         cohort : array of shape (n_samples,), optional
             May be left out where no cohorts were learned.
         """
-        table = np.zeros((len(covariates if cohort is None else cohort), self.width), np.float32)
+        given = covariates if cohort is None else cohort
+        table = np.zeros((0 if given is None else len(given), self.width), np.float32)
         for column, name in enumerate(self.cohorts):
             table[:, column] = (cohort == name) - 1 / len(self.cohorts)
         if covariates is not None and self.mean:

@@ -205,8 +205,11 @@ def _missing(values: np.ndarray, axis: int, rows: np.ndarray | None = None) -> n
         if axis == 1:
             count += absent.sum(axis=1)
         else:
-            count[start : start + BLOCK] = absent[rows].sum(axis=0)
-    return count / (values.shape[1] if axis == 1 else rows.sum())
+            kept = absent if rows is None else absent[rows]
+            count[start : start + BLOCK] = kept.sum(axis=0)
+    if axis == 1:
+        return count / values.shape[1]
+    return count / (len(values) if rows is None else rows.sum())
 
 
 def _site_missing(values: np.ndarray, rows: np.ndarray, max_missing: float) -> Check:

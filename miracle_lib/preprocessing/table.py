@@ -144,9 +144,10 @@ def blocks(X: pd.DataFrame, positions: np.ndarray) -> Iterator[tuple[slice, np.n
     values = X.to_numpy()
     for start in range(0, len(positions), BLOCK):
         part = slice(start, min(start + BLOCK, len(positions)))
-        where = positions[part]
-        if len(where) and where[-1] - where[0] == len(where) - 1 and (np.diff(where) == 1).all():
-            where = slice(where[0], where[-1] + 1)
+        where: np.ndarray | slice = positions[part]
+        first, last = positions[part][[0, -1]]
+        if last - first == part.stop - start - 1 and (np.diff(positions[part]) == 1).all():
+            where = slice(first, last + 1)
         beta = values[:, where].astype(np.float32)
         wrong = (beta < 0) | (beta > 1)
         if wrong.any():
@@ -171,4 +172,7 @@ def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def cohort_of(X: pd.DataFrame, cohort: Any) -> np.ndarray:
     """Give one cohort name per sample of ``X``; a Series is aligned on the sample names."""
-    return text_per_sample(cohort, X.index, "cohort").to_numpy(dtype=object)
+    cohorts = text_per_sample(cohort, X.index, "cohort")
+    if cohorts is None:
+        raise MiracleError("cohort is not given; expected a name per sample, or one for all.")
+    return cohorts.to_numpy(dtype=object)
