@@ -48,7 +48,6 @@ def write(path: Path, decimals: int) -> int:
 
 
 def read_ours(path: Path) -> int:
-    import miracle_lib.cohorts.decimals  # noqa: F401 - imports are not counted
     from miracle_lib.cohorts import read_series_matrix
 
     start_clock()

@@ -1,7 +1,6 @@
 """Delimited text, rows = sites, streamed into a float32 matrix, samples x sites."""
 
 import io
-import re
 import zlib
 from collections import deque
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 from isal.igzip import GzipFile  # the gzip format, inflated three times as fast
 from isal.isal_zlib import error as InflateError
@@ -218,29 +216,22 @@ class _Parser:
     """Parses whole lines into values, samples x sites, and the names of the sites."""
 
     def __init__(self, layout: Layout) -> None:
-        from miracle_lib.cohorts.decimals import DecimalRows  # Numba takes a while to import
-
-        self._layout = layout
-        self._before = re.compile(
-            rb"(?m)^(?:[^%b\n]*%b){%d}" % (*[layout.delimiter.encode()] * 2, layout.site)
-        )
+        self._detection_p = np.float32(layout.detection_p)
         self._masked = [i for i, c in enumerate(layout.columns) if c.detection is not None]
         detections = [layout.columns[i].detection for i in self._masked]
         fields = [column.field for column in layout.columns] + detections
-        fields = [field - layout.site for field in fields]
-        n_fields = layout.n_fields - layout.site
-        self._plain = DecimalRows(layout.delimiter, fields, n_fields, MISSING)
-        self._numbers = [str(field) for field in fields]
+        self._n_values = len(layout.columns)
+        self._site, self._numbers = str(layout.site), [str(field) for field in fields]
         self._options = {
             "read_options": arrow_csv.ReadOptions(
-                column_names=[str(field) for field in range(n_fields)],
+                column_names=[str(field) for field in range(layout.n_fields)],
                 block_size=1 << 30,  # a block is parsed in one piece
                 use_threads=False,
             ),
             "parse_options": arrow_csv.ParseOptions(delimiter=layout.delimiter),
             "convert_options": arrow_csv.ConvertOptions(
-                include_columns=["0", *self._numbers],
-                column_types={"0": pa.string()} | dict.fromkeys(self._numbers, pa.float32()),
+                include_columns=[self._site, *self._numbers],
+                column_types={self._site: pa.string()} | dict.fromkeys(self._numbers, pa.float32()),
                 null_values=MISSING,
                 quoted_strings_can_be_null=True,
             ),
@@ -249,42 +240,23 @@ class _Parser:
     def __call__(self, block: bytes) -> tuple[np.ndarray, pa.Array, int]:
         """Return values, names and the number of lines; raise ArrowInvalid for a bad one."""
         n_lines = block.count(b"\n")
-        if self._layout.site:
-            block = self._before.sub(b"", block)
-        numbers, names = self._parse(block, n_lines)
-        matrix = numbers[: len(self._layout.columns)]
+        if not block or block.isspace():
+            return np.empty((self._n_values, 0), np.float32), pa.array([], pa.string()), n_lines
+        table = arrow_csv.read_csv(pa.BufferReader(block), **self._options)
+        if len(table) < n_lines and len(table) < sum(1 for _ in _filled_lines(block)):
+            raise pa.ArrowInvalid("a quote that is never closed joins two lines")
+        (batch,) = table.select(self._numbers).combine_chunks().to_batches()
+        numbers = batch.to_tensor(null_to_nan=True, row_major=False).to_numpy().T
+        values = numbers[: self._n_values]
         if self._masked:
-            failed = numbers[len(matrix) :] > np.float32(self._layout.detection_p)
-            matrix[self._masked] = np.where(failed, np.nan, matrix[self._masked])
-        return matrix, names, n_lines
-
-    def _parse(self, block: bytes, n_lines: int) -> tuple[np.ndarray, pa.Array]:
-        """Parse rows of plain decimals, and leave the others to a general parser."""
-        numbers, letters, offsets, odd = self._plain(block, n_lines)
-        names = pa.StringArray.from_buffers(
-            len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(letters)
-        )
-        if not len(odd):
-            return numbers, names
-        others = self._parse_any(b"".join(block[start:end] for _, start, end in odd))
-        if len(others[1]) < len(odd):  # it passes over some kinds of empty lines
-            return self._parse_any(block)
-        numbers[:, odd[:, 0]] = others[0]
-        is_odd = np.isin(np.arange(len(names)), odd[:, 0])
-        return numbers, pc.replace_with_mask(names, is_odd, others[1])
-
-    def _parse_any(self, lines: bytes) -> tuple[np.ndarray, pa.Array]:
-        """Parse rows of any number format, with quotes or without."""
-        if lines.isspace():
-            return np.empty((len(self._numbers), 0), np.float32), pa.array([], pa.string())
-        table = arrow_csv.read_csv(pa.BufferReader(lines), **self._options)
-        return _matrix(table, self._numbers), table["0"].combine_chunks()
+            failed = numbers[self._n_values :] > self._detection_p
+            values[self._masked] = np.where(failed, np.nan, values[self._masked])
+        return values, table[self._site].combine_chunks(), n_lines
 
 
-def _matrix(table: pa.Table, names: list[str]) -> np.ndarray:
-    """Columns of a table as the rows of a matrix, NaN = missing."""
-    (batch,) = table.select(names).combine_chunks().to_batches()
-    return batch.to_tensor(null_to_nan=True, row_major=False).to_numpy().T
+def _filled_lines(block: bytes) -> Iterator[bytes]:
+    """Lines that are not empty."""
+    return (line for line in block.split(b"\n") if line.strip())
 
 
 def _explain(layout: Layout, block: bytes, line: int) -> MiracleError:

@@ -64,6 +64,7 @@ def test_text_columns_of_no_sample_are_left_out(write):
         ),
         (["ID\tblood A\tblood B", "cg01\t1"], "line 1 has 3 fields, line 2 has 2"),
         (["ID\tblood A\tblood B", "cg01\t1\t1", "cg02\t1"], r"line 3 \('cg02'\): 1 values"),
+        (["ID\tblood A\tblood B", '"cg01\t1\t1', '"cg02"\t1\t1'], "line 2: not a table"),
         (["ID\tblood A\tblood B", "cg01\t1\tabc"], r"line 2 .*sample 'GSM2': 'abc' is no number"),
     ],
 )
