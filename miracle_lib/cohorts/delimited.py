@@ -24,8 +24,8 @@ from miracle_lib.cohorts.site_table import SiteTable, close_up
 from miracle_lib.errors import MiracleError
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "na", "null", "NULL", "Null", "None", "#N/A", "."]
-_BLOCK = 1 << 19  # bytes
-_WORKERS = 2  # parsing is twice as fast as inflating
+_BLOCK = 1 << 21  # bytes
+_WORKERS = 2
 _GZIP = b"\x1f\x8b"
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
 
