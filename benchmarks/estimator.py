@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
 
 from miracle_lib.cohorts import load_cohort, merge_cohorts, simulate_cohorts
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.hierarchy import Hierarchy, read_gene_sets, read_illumina_manifest
 from miracle_lib.preprocessing import CohortStandardizer
 
@@ -57,7 +57,9 @@ def real_cohorts() -> Iterator[str]:
             for train, test in folds.split(X, y, cohort.obs["subject"]):
                 labels = pd.DataFrame({series: y[train]}, X.index[train])
                 start = time.process_time()
-                model = MiracleClassifier(mask, progress=False).fit(X.iloc[train], labels)
+                model = MiracleClassifier(mask, training=Training(progress=False)).fit(
+                    X.iloc[train], labels
+                )
                 seconds.append(time.process_time() - start)
                 ours = roc_auc_score(y[test], model.decision_function(X.iloc[test])[series])
                 scores.append((ours, tuned_logistic(X, y, train, test)))
@@ -85,13 +87,13 @@ def one_replicate(share: float, seed: int) -> tuple[float, float, float]:
     strata = obs["task"].astype(str) + obs["label"].astype(str)
     halves = StratifiedGroupKFold(2, shuffle=True, random_state=seed)
     train, test = next(halves.split(X, strata, obs["subject"]))
-    model = MiracleClassifier(hierarchy, progress=False)
+    model = MiracleClassifier(hierarchy, training=Training(progress=False))
     multi = model.fit(X.iloc[train], Y.iloc[train], groups=obs["subject"])
     sharing, scores = multi.prior_.sharing, mean_auroc(multi, X.iloc[test], Y.iloc[test])
     alone = []
     for task in Y:
         rows = train[Y[task].notna().to_numpy()[train]]
-        model = MiracleClassifier(hierarchy, progress=False)
+        model = MiracleClassifier(hierarchy, training=Training(progress=False))
         single = model.fit(X.iloc[rows], Y.iloc[rows][[task]], groups=obs["subject"])
         alone += mean_auroc(single, X.iloc[test], Y.iloc[test])
     return float(np.mean(scores)), float(np.mean(alone)), sharing

@@ -16,7 +16,7 @@ from sklearn.linear_model import ElasticNetCV
 from sklearn.metrics import average_precision_score
 
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.interpretation import attribute, explain, overrepresentation
 from miracle_lib.interpretation.attribution import contrast
@@ -46,7 +46,9 @@ class Study:
 
     def fit(self, hierarchy: Hierarchy) -> MiracleClassifier:
         """Train with the defaults."""
-        model = MiracleClassifier(hierarchy, random_state=self.seed, device="cpu", progress=False)
+        model = MiracleClassifier(
+            hierarchy, random_state=self.seed, device="cpu", training=Training(progress=False)
+        )
         return model.fit(self.X, self.Y)
 
     def explain(self, model: MiracleClassifier, task: str) -> pd.DataFrame:

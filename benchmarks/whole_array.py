@@ -27,7 +27,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.hierarchy import Hierarchy, read_gene_sets, read_illumina_manifest
 from miracle_lib.training import stages
 
@@ -69,7 +69,7 @@ def _train(folder: Path) -> dict[str, object]:
     X = pd.DataFrame(np.load(folder / "X.npy"), index, columns, copy=False)
     seconds = _clock_epochs()
     start = time.perf_counter()
-    model = MiracleClassifier(hierarchy, epochs=EPOCHS, progress=False)
+    model = MiracleClassifier(hierarchy, training=Training(epochs=EPOCHS, progress=False))
     model.fit(X, Y, cohort=cohort, groups=subject)
     total = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -13,6 +13,7 @@ _PUBLIC = {
     "MiracleClassifier": "miracle_lib.estimator",
     "MiracleError": "miracle_lib.errors",
     "Samples": "miracle_lib.samples",
+    "Training": "miracle_lib.estimator",
     "cross_validate": "miracle_lib.evaluation",
     "ewas": "miracle_lib.interpretation",
     "explain": "miracle_lib.interpretation",

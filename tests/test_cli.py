@@ -125,7 +125,7 @@ def saved(tmp_path_factory):
     data = ml.simulate_cohorts({"MS": 40, "RA": 40}, n_sites=200)
     X, Y, obs = ml.merge_cohorts(list(data.cohorts.values()))
     hierarchy = ml.Hierarchy.from_tables(data.site_gene, data.gene_sets, sites=X.columns)
-    model = ml.MiracleClassifier(hierarchy, epochs=(2, 2, 0), progress=False)
+    model = ml.MiracleClassifier(hierarchy, training=ml.Training(epochs=(2, 2, 0), progress=False))
     model.fit(X, Y, cohort=obs["cohort"]).save(folder / "model")
     return folder / "model", model, X
 

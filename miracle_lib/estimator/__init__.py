@@ -1,8 +1,9 @@
 """The scikit-learn estimator: beta values in, probabilities and pathway activities out."""
 
 from miracle_lib.estimator.classifier import MiracleClassifier
+from miracle_lib.estimator.options import Training
 from miracle_lib.estimator.persistence import describe_model
 from miracle_lib.estimator.reliability import Limits, predict
 from miracle_lib.estimator.tables import predict_table
 
-__all__ = ["Limits", "MiracleClassifier", "describe_model", "predict", "predict_table"]
+__all__ = ["Limits", "MiracleClassifier", "Training", "describe_model", "predict", "predict_table"]

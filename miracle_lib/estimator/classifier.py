@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +18,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import persistence
+from miracle_lib.estimator.options import (
+    OF_CLASSIFIER,
+    OF_TRAINING,
+    Training,
+    check_options,
+)
 from miracle_lib.estimator.prediction import BLOCKS, Prediction, take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
@@ -31,6 +38,9 @@ from miracle_lib.training.inputs import (
     require_both_classes,
     vector_of,
 )
+
+# Options of the training that leave its result as it is.
+NO_DIFFERENCE = ("checkpoint_dir", "checkpoint_every", "progress")
 
 
 class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstimator):
@@ -73,16 +83,10 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         apply: standardised values leave [0, 1].
     scale : {"m", "beta"}, default "m"
         Standardise M-values or beta values.
-    stages : {"three", "joint"}, default "three"
-        Autoencoder, heads on the frozen encoder, fine-tuning; or everything at once.
     preset : {"default", "paper"}, default "default"
         ``"paper"``: epochs, learning rates and full batches of the original code, heads trained by
         gradient steps. The network stays the one described here: its heads are linear unless
         ``head_units`` is given, where the original has four layers on the sampled latent.
-    epochs, learning_rate : tuple of three numbers, optional
-        Per stage, in place of the preset's. 0 epochs leave a stage out.
-    batch_size : int, None or "preset", default "preset"
-        Samples per mini-batch; None: all at once.
     n_members : int, default 1
         Networks, each from its own starting weights and with its own inner fold held out; their
         logits are averaged.
@@ -91,13 +95,10 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     device : str, default "auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, default 0
-        Same seed, same data: same weights on a CPU.
-    checkpoint_dir : path, optional
-        Where a training that is killed leaves its state; the same call to `fit` continues it.
-    checkpoint_every : int, default 1
-        Epochs between two states written.
-    progress : bool, optional
-        Show a progress bar. Default: on a terminal only.
+        Same seed, same data: same weights on a CPU. None: another seed at every fit.
+    training : Training, optional
+        Stages, epochs, learning rates, mini-batches, checkpoints. Default: ``Training()``. Its
+        parameters can be set as ``training__epochs`` and so on.
 
     Attributes
     ----------
@@ -135,10 +136,12 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     >>> data = simulate_cohorts({"MS": 40, "RA": 40}, n_sites=200, random_state=0)
     >>> X, Y, obs = merge_cohorts(list(data.cohorts.values()))
     >>> hierarchy = Hierarchy.from_tables(data.site_gene, data.gene_sets)
-    >>> model = MiracleClassifier(hierarchy, epochs=(2, 5, 0)).fit(X, Y)
+    >>> model = MiracleClassifier(hierarchy, training=Training(epochs=(2, 5, 0))).fit(X, Y)
     >>> model.predict_proba(X).shape
     (80, 2)
     """
+
+    _parameter_constraints = OF_CLASSIFIER
 
     def __init__(
         self,
@@ -155,18 +158,12 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         head_units: int | None = None,
         likelihood: Literal["gaussian", "mse"] = "gaussian",
         scale: Literal["m", "beta"] = "m",
-        stages: Literal["three", "joint"] = "three",
         preset: Literal["default", "paper"] = "default",
-        epochs: tuple[int, int, int] | None = None,
-        learning_rate: tuple[float, float, float] | None = None,
-        batch_size: int | Literal["preset"] | None = "preset",
         n_members: int = 1,
         min_site_share: float = 0.5,
         device: str = "auto",
-        random_state: int = 0,
-        checkpoint_dir: str | Path | None = None,
-        checkpoint_every: int = 1,
-        progress: bool | None = None,
+        random_state: int | None = 0,
+        training: Training | None = None,
     ) -> None:
         self.hierarchy = hierarchy
         self.weighting = weighting
@@ -180,18 +177,25 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         self.head_units = head_units
         self.likelihood = likelihood
         self.scale = scale
-        self.stages = stages
         self.preset = preset
-        self.epochs = epochs
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
         self.n_members = n_members
         self.min_site_share = min_site_share
         self.device = device
         self.random_state = random_state
-        self.checkpoint_dir = checkpoint_dir
-        self.checkpoint_every = checkpoint_every
-        self.progress = progress
+        self.training = training
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name; if ``deep``, the training's as ``training__...``."""
+        params = super().get_params(deep)
+        if deep and self.training is None:
+            params |= {f"training__{key}": v for key, v in Training().get_params().items()}
+        return params
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters by name, those of the training as ``training__...``."""
+        if self.training is None and any(name.startswith("training__") for name in params):
+            self.training = Training()
+        return super().set_params(**params)
 
     def fit(
         self,
@@ -235,8 +239,10 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         Samples are taken in the order of their names: the rows of a table in another order give
         the same model up to rounding. An array has no names, its order counts.
         """
-        samples = self._read(X, Y, cohort, covariates, groups)
         self._check_options()
+        device = take_device(self.device)
+        samples = self._read(X, Y, cohort, covariates, groups)
+        self._check_ceiling()
         labels = samples.labels
         cohort = cohorts_of_labels(labels) if samples.cohort is None else samples.cohort.to_numpy()
         self._cohorts_of = {
@@ -246,7 +252,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         z = self._fit_standardizer(samples.values, cohort)
         cohorts = self.standardizer_.cohorts_ if self.condition_on_cohort else []
         self._coder = CovariateCoder.learn(samples.covariates, cohorts)
-        order, device = _by_name(samples), take_device(self.device)
+        order = _by_name(samples)
         data = TrainingData(
             torch.from_numpy(z[order]).to(device),
             torch.from_numpy(labels.to_numpy(np.float32)[order]).to(device),
@@ -287,23 +293,24 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         return self
 
     def _check_options(self) -> None:
-        """Refuse options that no later step would name."""
-        if self.stages not in ("three", "joint"):
-            raise MiracleError(f"stages is {self.stages!r}; expected 'three' or 'joint'")
-        if self.n_members < 1:
-            raise MiracleError(f"n_members is {self.n_members}; expected at least 1")
-        if self.head_units is not None and self.head_units < 1:
-            raise MiracleError(f"head_units is {self.head_units}; expected None or at least 1")
-        if self.likelihood not in ("gaussian", "mse"):
-            raise MiracleError(
-                f"likelihood is {self.likelihood!r}; expected 'gaussian' or 'mse' (of standardised "
-                "values, which are no proportions)"
-            )
-        if self.sharing != "auto" and not 0 <= self.sharing <= 1:
-            raise MiracleError(f"sharing is {self.sharing!r}; expected 'auto' or 0 to 1")
-        absent = set(self.tasks_).difference(self.tasks_ if self.ceiling is None else self.ceiling)
-        if absent:
-            raise MiracleError(f"ceiling has no entry for task {min(absent)!r}")
+        """Refuse options before any work."""
+        check_options(self.get_params(deep=False), OF_CLASSIFIER)
+        check_options(self._training.get_params(), OF_TRAINING)
+
+    @property
+    def _training(self) -> Training:
+        """Options of the training."""
+        return Training() if self.training is None else self.training
+
+    def _check_ceiling(self) -> None:
+        """Refuse accuracies that are none, or not there for every task."""
+        for task in self.tasks_ if self.ceiling is not None else []:
+            if task not in self.ceiling:
+                raise MiracleError(f"ceiling has no entry for task {task!r}")
+            if not 0 < self.ceiling[task] <= 1:
+                raise MiracleError(
+                    f"ceiling of task {task!r} is {self.ceiling[task]!r}; expected a share of 1"
+                )
 
     def _arrange_sites(self, sites: pd.Index) -> None:
         """Order the sites: those of the hierarchy, then the residual ones."""
@@ -330,35 +337,40 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         if self.ceiling is not None:
             values = [self.ceiling[task] for task in self.tasks_]
             ceiling = torch.tensor(values, dtype=torch.float64)
-        checkpoint = None
-        if self.checkpoint_dir is not None:
-            checkpoint = Path(self.checkpoint_dir) / f"{self._fingerprint(data)}.pt"
+        options, seed, checkpoint = self._training, self._seed(), None
+        if options.checkpoint_dir is not None:
+            checkpoint = Path(options.checkpoint_dir) / f"{self._fingerprint(data, seed)}.pt"
         return Trainer(
             self.hierarchy_,
             data,
             self.tasks_,
             make_settings(
-                self.preset, self.epochs, self.learning_rate, self.batch_size, self.head_units
+                self.preset,
+                options.epochs,
+                options.learning_rate,
+                options.batch_size,
+                self.head_units,
             ),
             weighting=self.weighting,
             sharing=self.sharing,
-            stages=self.stages,
+            stages=options.stages,
             n_members=self.n_members,
             ceiling=ceiling,
-            seed=int(self.random_state),
+            seed=seed,
             network_options=self._network_options(),
-            checkpoint=Checkpoint(checkpoint, self.checkpoint_every),
-            progress=self.progress,
+            checkpoint=Checkpoint(checkpoint, options.checkpoint_every),
+            progress=options.progress,
         )
 
-    def _fingerprint(self, data: TrainingData) -> str:
+    def _seed(self) -> int:
+        """Return the seed of one fit."""
+        return secrets.randbits(32) if self.random_state is None else int(self.random_state)
+
+    def _fingerprint(self, data: TrainingData, seed: int) -> str:
         """Name this training by its parameters and data: only the same one continues a state."""
-        parameters = {
-            name: value
-            for name, value in self.get_params(deep=False).items()
-            if name not in ("hierarchy", "checkpoint_dir", "checkpoint_every", "progress")
-        }
-        digest = hashlib.sha256(json.dumps([parameters, self.tasks_], default=str).encode())
+        apart = ("hierarchy", "training", *(f"training__{name}" for name in NO_DIFFERENCE))
+        parameters = {name: v for name, v in self.get_params().items() if name not in apart}
+        digest = hashlib.sha256(json.dumps([parameters, self.tasks_, seed], default=str).encode())
         digest.update(self.hierarchy_.hash.encode())
         for part in (data.x.sum(0), data.x.sum(1), data.labels, data.covariates):
             digest.update(part.cpu().numpy().tobytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.estimator.options import Training
 from miracle_lib.estimator.prediction import take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
@@ -30,7 +32,9 @@ def write(model: MiracleClassifier, path: str | Path) -> None:
     """Write a fitted model; see `MiracleClassifier.save`."""
     parameters = model.get_params(deep=False)
     del parameters["hierarchy"]
-    parameters = {name: _plain(value) for name, value in parameters.items()}
+    if model.training is not None:
+        parameters["training"] = model.training.get_params()
+    parameters = _plain(parameters)
     about = About(
         parameters=parameters,
         tasks=model.tasks_,
@@ -75,13 +79,12 @@ def _rebuilt(
     cls: type[MiracleClassifier], about: About, tensors: dict[str, Tensor], hierarchy: Hierarchy
 ) -> MiracleClassifier:
     """Put a model together of its parts; what does not fit is an error of some kind."""
-    options = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in about.parameters.items()
-    }
+    options = _with_tuples(about.parameters)
+    if options["training"] is not None:
+        options["training"] = Training(**options["training"])
     model = cls(hierarchy, **options)
-    model.tasks_ = list(about.tasks)
     model._check_options()
+    model.tasks_ = list(about.tasks)
     model._cohorts_of, model.fine_tuned_ = about.cohorts_of, about.fine_tuned
     model._keep_sites(pd.Index(about.columns, dtype=object), about.named)
     model._arrange_sites(model._columns)
@@ -109,10 +112,26 @@ def _rebuilt(
 
 
 def _plain(value: Any) -> Any:
-    """Return a parameter as JSON holds it."""
+    """Return parameters as JSON holds them."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
     if isinstance(value, np.generic):
         return value.item()
     return str(value) if isinstance(value, Path) else value
+
+
+def _with_tuples(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters read from JSON, whose lists were tuples."""
+    return {
+        name: _with_tuples(value)
+        if isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in parameters.items()
+    }
 
 
 def _finite(tensors: dict[str, Tensor], name: str) -> Tensor:

@@ -97,11 +97,11 @@ def predict(
 
     Examples
     --------
-    >>> from miracle_lib import Hierarchy, MiracleClassifier, simulate_cohorts
+    >>> from miracle_lib import Hierarchy, MiracleClassifier, Training, simulate_cohorts
     >>> data = simulate_cohorts({"RA": 40}, n_sites=200, random_state=0)
     >>> X, y = data.cohorts["RA"].to_df(), data.cohorts["RA"].obs["label"].rename("RA")
     >>> hierarchy = Hierarchy.from_tables(data.site_gene, data.gene_sets)
-    >>> model = MiracleClassifier(hierarchy, epochs=(1, 5, 0)).fit(X, y)
+    >>> model = MiracleClassifier(hierarchy, training=Training(epochs=(1, 5, 0))).fit(X, y)
     >>> predict(model, 1 - X.iloc[:1])["verdict[RA]"].item()
     'not to be used'
     """

@@ -72,7 +72,8 @@ def attribute(
     >>> simulation = ml.simulate_cohorts({"RA": 30}, n_sites=200, n_planted=1)
     >>> X, Y, obs = ml.merge_cohorts(list(simulation.cohorts.values()))
     >>> mask = ml.Hierarchy.from_tables(simulation.site_gene, simulation.gene_sets)
-    >>> model = ml.MiracleClassifier(mask, epochs=(1, 1, 0), progress=False).fit(X, Y)
+    >>> training = ml.Training(epochs=(1, 1, 0), progress=False)
+    >>> model = ml.MiracleClassifier(mask, training=training).fit(X, Y)
     >>> attribute(model, X, "RA", "site").shape
     (30, 200)
     """

@@ -90,7 +90,8 @@ def explain(
     >>> simulation = ml.simulate_cohorts({"RA": 60}, n_sites=300, n_planted=1, effect=1.0)
     >>> X, Y, obs = ml.merge_cohorts(list(simulation.cohorts.values()))
     >>> mask = ml.Hierarchy.from_tables(simulation.site_gene, simulation.gene_sets)
-    >>> model = ml.MiracleClassifier(mask, epochs=(2, 5, 0), progress=False).fit(X, Y)
+    >>> training = ml.Training(epochs=(2, 5, 0), progress=False)
+    >>> model = ml.MiracleClassifier(mask, training=training).fit(X, Y)
     >>> table = explain(model, X, "RA", Y, groups=obs["subject"])
     >>> table.index[0] in set(simulation.truth.pathways["pathway"])
     True

@@ -82,7 +82,7 @@ def stability(run: Run, folder: Path) -> None:
 
 def _unfitted(run: Run, mask: Hierarchy, seed: int) -> MiracleClassifier:
     """Give the run's model on another mask and from another seed."""
-    return classifier(run).set_params(hierarchy=mask, random_state=seed, progress=False)
+    return classifier(run).set_params(hierarchy=mask, random_state=seed, training__progress=False)
 
 
 def _explain(run: Run, model: MiracleClassifier, task: str) -> pd.DataFrame:

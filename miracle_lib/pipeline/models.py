@@ -37,7 +37,7 @@ REFERENCES = {
 @step(uses=FITTING, after=("hierarchy",))
 def model(run: Run, folder: Path) -> None:
     """Fit the model on all samples, for looking at what it learnt; scores come from folds."""
-    unfitted = classifier(run).set_params(checkpoint_dir=folder / "checkpoint")
+    unfitted = classifier(run).set_params(training__checkpoint_dir=folder / "checkpoint")
     model = fitted(unfitted, chosen_samples(run))
     model.save(folder / "model")
     model.history_.to_csv(folder / "history.csv")

@@ -1,6 +1,5 @@
 """Ablations: which part of the model earns its place, on the same folds and seeds."""
 
-import inspect
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -257,10 +256,7 @@ def _described(level: Variant, size: Scale, selector: SiteSelector | None) -> di
     if level.n_sites is None:
         variant.pop("selection", None)
     if level.baseline is None:
-        default = {
-            name: argument.default
-            for name, argument in inspect.signature(MiracleClassifier).parameters.items()
-        }
+        default = MiracleClassifier(None).get_params()
         model = size.model | level.model
         variant["model"] = {name: v for name, v in model.items() if v != default[name]}
     return variant

@@ -65,7 +65,7 @@ def reconstruction_curve(
     for fold in make_folds(samples, n_splits=n_splits, random_state=random_state):
         for length in epochs:
             autoencoder = clone(classifier)
-            last_step(autoencoder)[0].set_params(epochs=(length, 0, 0))
+            last_step(autoencoder)[0].set_params(training__epochs=(length, 0, 0))
             model = fitted(autoencoder, samples.take(fold.train))
             share = reconstructed_share(*at_last_step(model, samples.take(fold.test)))
             found.append((task, fold.fold, length, share))

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.evaluation.diagnostics import ranking_stability
 from miracle_lib.evaluation.grid import Cell, Tables, run_grid
 from miracle_lib.evaluation.metrics import auroc, summarise
@@ -25,7 +25,7 @@ MODELS = ("masked", "masked + residual", "dense")
 
 HIDDEN: dict[str, dict[str, Any]] = {
     "small": {"outside": (0.0, 0.5, 1.0), "n_replicates": 2, "n": 60, "n_sites": 1000}
-    | {"n_test": 200, "model": {"epochs": [8, 10, 5]}},
+    | {"n_test": 200, "model": {"training__epochs": [8, 10, 5]}},
     "full": {"outside": (0.0, 0.25, 0.5, 0.75, 1.0), "n_replicates": 8, "n": 80, "n_sites": 1000}
     | {"n_test": 300, "model": {}},
 }
@@ -66,8 +66,8 @@ def hidden_cell(
     data = make_replicate(n, n_test, seed, n_sites=n_sites, **planted_as)
     hierarchy = all_sites_dense(data) if name == "dense" else data.hierarchy
     network = MiracleClassifier(
-        hierarchy, residual=name != "masked", random_state=seed, progress=False, **model
-    )
+        hierarchy, residual=name != "masked", random_state=seed, training=Training(progress=False)
+    ).set_params(**model)
     network = fitted(network, data.train)
     proba, sites = probabilities(network, data.test), data.train.sites
     inside = sites.isin(data.hierarchy.sites)
@@ -153,8 +153,18 @@ def hidden_effects(patterns: pd.DataFrame, reference: str = "masked") -> pd.Data
 
 
 EDGES: dict[str, dict[str, Any]] = {
-    "small": {"n_replicates": 3, "n": 60, "n_sites": 800, "model": {"epochs": [20, 10, 10]}},
-    "full": {"n_replicates": 8, "n": 80, "n_sites": 1000, "model": {"epochs": [60, 10, 20]}},
+    "small": {
+        "n_replicates": 3,
+        "n": 60,
+        "n_sites": 800,
+        "model": {"training__epochs": [20, 10, 10]},
+    },
+    "full": {
+        "n_replicates": 8,
+        "n": 80,
+        "n_sites": 1000,
+        "model": {"training__epochs": [60, 10, 20]},
+    },
 }
 
 
@@ -185,7 +195,9 @@ def edges_cell(n: int, n_sites: int, seed: int, share: float, model: dict[str, A
     is_true = np.arange(len(edges)) < len(true)
     found = {"n_held_out": len(true)}
     for measure, hierarchy in (("weight", with_candidates), ("correlation", kept)):
-        network = MiracleClassifier(hierarchy, random_state=seed, progress=False, **model)
+        network = MiracleClassifier(
+            hierarchy, random_state=seed, training=Training(progress=False)
+        ).set_params(**model)
         network = fitted(network, data.train)
         strength = edge_strengths(network) if measure == "weight" else correlations(network, data)
         score = strength.reindex(pd.MultiIndex.from_frame(edges)).to_numpy()

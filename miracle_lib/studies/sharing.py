@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.evaluation.grid import Cell, Tables, run_grid
 from miracle_lib.evaluation.validation import fitted, probabilities
 from miracle_lib.studies.replicates import held_out_scores, make_replicate, mean_interval
@@ -18,7 +18,7 @@ SWEEPS: dict[str, dict[str, Any]] = {
         "n_replicates": 4,
         "n_sites": 800,
         "n_test": 200,
-        "model": {"epochs": [8, 10, 5]},
+        "model": {"training__epochs": [8, 10, 5]},
     },
     "full": {
         "shares": (0.0, 0.25, 0.5, 0.75, 1.0),
@@ -42,7 +42,9 @@ def sharing_cell(
 ) -> Tables:
     """Score multi- and single-task networks on one simulated replicate."""
     data = make_replicate(n, n_test, seed, shared=share, n_sites=n_sites, effect=effect)
-    network = MiracleClassifier(data.hierarchy, random_state=seed, progress=False, **model)
+    network = MiracleClassifier(
+        data.hierarchy, random_state=seed, training=Training(progress=False)
+    ).set_params(**model)
     rows = []
     for method, estimator in (("multi", network), ("single", SingleTask(network))):
         proba = probabilities(fitted(estimator, data.train), data.test)

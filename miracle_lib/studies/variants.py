@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator.options import check_settings
 from miracle_lib.evaluation.baselines import BASELINES, PerTaskBaseline
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.manifest import Strict, read_manifest
@@ -35,9 +36,7 @@ class Variant(Strict):
     def _known_names(self) -> Self:
         if self.baseline is not None and self.baseline not in BASELINES:
             raise ValueError(f"unknown baseline {self.baseline!r}; known: {', '.join(BASELINES)}")
-        unknown = set(self.model) - set(MiracleClassifier._get_param_names())
-        if unknown:
-            raise ValueError(f"MiracleClassifier has no argument {sorted(unknown)[0]!r}")
+        check_settings(self.model)
         if self.protocol == "leaky" and self.n_sites is None:
             raise ValueError("a leaky protocol needs n_sites")
         if self.selection == "variance" and self.n_sites is None:
@@ -160,10 +159,8 @@ def build(variant: Variant, hierarchy: Hierarchy, seed: int = 0) -> BaseEstimato
         estimator = PerTaskBaseline(variant.baseline, options=options, random_state=seed)
     else:
         mask = masked_as(hierarchy, variant.mask, seed)
-        settings = {"random_state": seed, "progress": False} | variant.model
-        if "epochs" in settings:
-            settings["epochs"] = tuple(settings["epochs"])
-        estimator = MiracleClassifier(mask, **settings)
+        settings = {"random_state": seed, "training__progress": False} | variant.model
+        estimator = MiracleClassifier(mask).set_params(**settings)
     if variant.n_sites is not None:
         selector = SiteSelector(variant.selection, k=variant.n_sites)
         estimator = make_pipeline(selector, estimator)

@@ -14,6 +14,7 @@ from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import (
     MiracleClassifier,
+    Training,
     describe_model,
     predict_table,
 )
@@ -21,7 +22,7 @@ from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.training import TrainingData
 
-QUICK = {"epochs": (2, 3, 1), "progress": False}
+QUICK = {"training__epochs": (2, 3, 1), "training__progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def halves(data):
 def fitted(data, halves):
     X, Y, obs, hierarchy = data
     rows = halves[0]
-    model = MiracleClassifier(hierarchy, n_members=2, **QUICK)
+    model = MiracleClassifier(hierarchy, n_members=2).set_params(**QUICK)
     return model.fit(
         X.iloc[rows], Y.iloc[rows], covariates=obs[["age", "sex"]], groups=obs["subject"]
     )
@@ -71,7 +72,7 @@ def test_nothing_planted_gives_chance_in_new_samples():
         X, Y, obs = merge_cohorts(list(simulated.cohorts.values()))
         hierarchy = Hierarchy.from_tables(simulated.site_gene, simulated.gene_sets)
         odd = pd.factorize(obs["subject"])[0] % 2 == 1
-        model = MiracleClassifier(hierarchy, **QUICK)
+        model = MiracleClassifier(hierarchy).set_params(**QUICK)
         model.fit(X[~odd], Y[~odd], groups=obs["subject"])
         scores.append(model.score(X[odd], Y[odd]))
     # Eight AUROCs of 60 samples: the standard error of their mean is 0.027.
@@ -88,7 +89,7 @@ def test_labels_shuffled_everywhere_give_chance(data, halves):
         for task in Y:
             seen = Y[task].notna()
             shuffled.loc[seen, task] = rng.permutation(Y.loc[seen, task])
-        model = MiracleClassifier(hierarchy, **QUICK)
+        model = MiracleClassifier(hierarchy).set_params(**QUICK)
         model.fit(X.iloc[train], shuffled.iloc[train], groups=obs["subject"].iloc[train])
         scores.append(model.score(X.iloc[test], shuffled.iloc[test]))
     # Given the predictions, shuffled test labels are exchangeable: mean 0.5, whatever was learned.
@@ -102,7 +103,9 @@ def test_bits_behind_nan_labels_change_nothing(data, units):
     other = struct.unpack("<d", struct.pack("<Q", 0xFFF8DEADBEEF0001))[0]
     changed = Y.map(lambda value: other if np.isnan(value) else value)
     options = QUICK | {"head_units": units}
-    one, two = (MiracleClassifier(hierarchy, **options).fit(X, each) for each in (Y, changed))
+    one, two = (
+        MiracleClassifier(hierarchy).set_params(**options).fit(X, each) for each in (Y, changed)
+    )
     assert one.predict_proba(X).equals(two.predict_proba(X))
 
 
@@ -130,7 +133,7 @@ def test_nearest_cohort_is_the_own_one_where_cohorts_measure_different_sites(dat
     X = X.copy()
     X.loc[own == "MS", X.columns[:250]] = np.nan
     X.loc[own == "RA", X.columns[270:]] = np.nan
-    model = MiracleClassifier(hierarchy, **QUICK).fit(X, Y)
+    model = MiracleClassifier(hierarchy).set_params(**QUICK).fit(X, Y)
     np.testing.assert_allclose(model.transform(X), model.transform(X, cohort=own), atol=1e-6)
 
 
@@ -164,7 +167,7 @@ def test_too_few_sites_are_refused_with_their_share(data, fitted):
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_residual_sites_contribute_only_where_asked(data, share):
     X, Y, _, hierarchy = data
-    model = MiracleClassifier(hierarchy, residual=bool(share), **QUICK).fit(X, Y)
+    model = MiracleClassifier(hierarchy, residual=bool(share)).set_params(**QUICK).fit(X, Y)
     assert (model.residual_share_ > 0).all() == bool(share)
     assert len(model.residual_sites_) == share * (~X.columns.isin(hierarchy.sites)).sum()
     np.testing.assert_allclose(model.block_share_.sum(axis=1), 1, atol=1e-5)
@@ -210,7 +213,7 @@ def test_logit_module_is_the_decision_function_and_differentiable(data, fitted):
 def test_reconstruction_beats_the_mean_of_each_site(data, halves):
     X, Y, _, hierarchy = data
     train, test = halves
-    model = MiracleClassifier(hierarchy, epochs=(30, 1, 0), progress=False)
+    model = MiracleClassifier(hierarchy, training=Training(epochs=(30, 1, 0), progress=False))
     model.fit(X.iloc[train], Y.iloc[train])
     sites = model.hierarchy_.sites
     truth = X.iloc[test][sites]
@@ -224,14 +227,18 @@ def test_reconstruction_beats_the_mean_of_each_site(data, halves):
 def test_stages_can_be_left_out(data, tmp_path):
     X, Y, _, hierarchy = data
     X, Y = X.iloc[::4], Y.iloc[::4]
-    only = MiracleClassifier(hierarchy, epochs=(2, 0, 0), progress=False).fit(X, Y)
+    only = MiracleClassifier(hierarchy, training=Training(epochs=(2, 0, 0), progress=False)).fit(
+        X, Y
+    )
     assert set(only.history_["stage"]) == {"autoencoder"}
     assert (only.predict_proba(X) == 0.5).all(axis=None)
     only.save(tmp_path / "model")
     pd.testing.assert_frame_equal(
         MiracleClassifier.load(tmp_path / "model").reconstruct(X), only.reconstruct(X)
     )
-    tuned = MiracleClassifier(hierarchy, epochs=(0, 0, 2), progress=False).fit(X, Y)
+    tuned = MiracleClassifier(hierarchy, training=Training(epochs=(0, 0, 2), progress=False)).fit(
+        X, Y
+    )
     assert set(tuned.history_["stage"]) == {"finetune"}
 
 
@@ -251,7 +258,7 @@ def test_clone_and_parameters():
 def test_pipeline_and_grid_search_with_groups(data):
     X, Y, obs, hierarchy = data
     rows = np.arange(0, len(X), 2)
-    model = MiracleClassifier(hierarchy, epochs=(1, 1, 0), progress=False)
+    model = MiracleClassifier(hierarchy, training=Training(epochs=(1, 1, 0), progress=False))
     search = GridSearchCV(
         make_pipeline(SiteSelector(k=50), model),
         {"siteselector__k": [20, 100], "miracleclassifier__sharing": [0.0, "auto"]},
@@ -266,7 +273,7 @@ def test_cross_val_predict_covers_every_sample(data):
     X, Y, obs, hierarchy = data
     rows = Y["MS"].notna().to_numpy()
     calls = cross_val_predict(
-        MiracleClassifier(hierarchy, epochs=(1, 1, 0), progress=False),
+        MiracleClassifier(hierarchy, training=Training(epochs=(1, 1, 0), progress=False)),
         X[rows],
         Y.loc[rows, ["MS"]],
         groups=obs.loc[rows, "subject"],
@@ -280,12 +287,12 @@ def test_cross_val_predict_covers_every_sample(data):
     [
         {"variational": False},
         {"condition_on_cohort": False},
-        {"stages": "joint"},
+        {"training__stages": "joint"},
         {"activation": "tanh", "norm": "layer"},
         {"scale": "beta"},
         {"likelihood": "mse"},
-        {"head_units": 4, "epochs": (2, 60, 2)},
-        {"head_units": 4, "stages": "joint", "epochs": (10, 0, 10)},
+        {"head_units": 4, "training__epochs": (2, 60, 2)},
+        {"head_units": 4, "training__stages": "joint", "training__epochs": (10, 0, 10)},
         {"sharing": 0.5},
         {"weighting": "pcgrad"},
         {"ceiling": {"MS": 0.9, "RA": 0.8}},
@@ -295,7 +302,7 @@ def test_cross_val_predict_covers_every_sample(data):
 def test_options_fit_and_predict(data, options):
     X, Y, _, hierarchy = data
     X, Y = X.iloc[::2], Y.iloc[::2]
-    model = MiracleClassifier(hierarchy, **(QUICK | options)).fit(X, Y)
+    model = MiracleClassifier(hierarchy).set_params(**QUICK | options).fit(X, Y)
     assert model.score(X, Y) > 0.8
     if "sharing" in options:
         assert model.prior_.sharing == 0.5
@@ -322,7 +329,9 @@ def test_heads_with_a_hidden_layer_recover_an_interaction_of_two_pathways(tmp_pa
     X, Y, hierarchy = interacting()
     scores = {}
     for units in (None, 8):
-        model = MiracleClassifier(hierarchy, head_units=units, epochs=(5, 300, 0), progress=False)
+        model = MiracleClassifier(
+            hierarchy, head_units=units, training=Training(epochs=(5, 300, 0), progress=False)
+        )
         scores[units] = model.fit(X[:400], Y[:400]).score(X[400:], Y[400:])
     assert scores[None] < 0.65
     assert scores[8] > 0.8
@@ -335,13 +344,15 @@ def test_heads_with_a_hidden_layer_recover_an_interaction_of_two_pathways(tmp_pa
 def test_controls_of_the_mask_fit(data):
     X, Y, _, hierarchy = data
     for mask in (hierarchy.permuted(0), hierarchy.random(0), hierarchy.fully_connected()):
-        model = MiracleClassifier(mask, **QUICK).fit(X.iloc[::2], Y.iloc[::2])
+        model = MiracleClassifier(mask).set_params(**QUICK).fit(X.iloc[::2], Y.iloc[::2])
         assert model.score(X.iloc[1::2], Y.iloc[1::2]) > 0.7
 
 
 def test_paper_preset_trains_heads_by_gradient(data):
     X, Y, _, hierarchy = data
-    model = MiracleClassifier(hierarchy, preset="paper", epochs=(2, 40, 2), progress=False)
+    model = MiracleClassifier(
+        hierarchy, preset="paper", training=Training(epochs=(2, 40, 2), progress=False)
+    )
     model.fit(X, Y)
     history = model.history_.set_index("stage")
     assert len(history.loc["heads"]) == 40
@@ -354,7 +365,7 @@ def test_training_on_a_gpu_predicts_as_training_on_a_cpu_does(data, tmp_path, un
     X, Y, _, hierarchy = data
     options = {"variational": False, "head_units": units} | QUICK
     on_cpu, on_gpu = (
-        MiracleClassifier(hierarchy, device=device, **options).fit(X, Y)
+        MiracleClassifier(hierarchy, device=device).set_params(**options).fit(X, Y)
         for device in ("cpu", "cuda")
     )
     assert next(on_gpu.members_[0].parameters()).is_cuda
@@ -394,7 +405,7 @@ def bad(data, what):
 )
 def test_bad_input_is_named(data, what, message):
     with pytest.raises(MiracleError, match=message) as caught:
-        MiracleClassifier(data[3], **QUICK).fit(*bad(data, what))
+        MiracleClassifier(data[3]).set_params(**QUICK).fit(*bad(data, what))
     assert "\n" not in str(caught.value)
 
 
@@ -403,27 +414,51 @@ def test_bad_input_is_named(data, what, message):
     [
         ({"weighting": "best"}, r"weighting is 'best'"),
         ({"preset": "fast"}, r"preset is 'fast'"),
-        ({"stages": "two"}, r"stages is 'two'"),
+        ({"training__stages": "two"}, r"stages is 'two'"),
         ({"sharing": 2.0}, r"sharing is 2\.0"),
         ({"n_members": 0}, r"n_members is 0"),
+        (
+            {"training__batch_size": 0},
+            r"batch_size is 0; expected None, 'preset' or a",
+        ),
+        ({"training__batch_size": -3}, r"batch_size is -3"),
+        (
+            {"training__learning_rate": (1, np.nan, 1)},
+            r"learning_rate is .*; expected None",
+        ),
+        ({"training__checkpoint_every": 0}, r"checkpoint_every is 0"),
+        ({"random_state": -1}, r"random_state is -1; expected None or a whole number from 0 to"),
+        ({"random_state": "now"}, r"random_state is 'now'"),
+        ({"device": "gpu"}, r"device is 'gpu', which this machine does not have"),
+        ({"hierarchy": None}, r"hierarchy is None; expected Hierarchy"),
+        ({"ceiling": {"MS": 0.9, "RA": 90}}, r"ceiling of task 'RA' is 90"),
         ({"ceiling": {"MS": 0.9}}, r"ceiling has no entry for task 'RA'"),
-        ({"epochs": (1, 2)}, r"epochs is \(1, 2\); expected one number per stage"),
+        (
+            {"training__epochs": (1, 2)},
+            r"epochs is \(1, 2\); expected None or three whole numbers",
+        ),
         ({"activation": "sine"}, r"activation is 'sine'"),
-        ({"head_units": 0}, r"head_units is 0; expected None or at least 1"),
+        ({"head_units": 0}, r"head_units is 0; expected None or a whole number of at least 1"),
         ({"likelihood": "bernoulli"}, r"likelihood is 'bernoulli'; expected 'gaussian' or 'mse'"),
     ],
 )
 def test_unknown_options_are_named(data, options, message):
     X, Y, _, hierarchy = data
     with pytest.raises(MiracleError, match=message):
-        MiracleClassifier(hierarchy, **(QUICK | options)).fit(X.iloc[::4], Y.iloc[::4])
+        MiracleClassifier(hierarchy).set_params(**QUICK | options).fit(X.iloc[::4], Y.iloc[::4])
+
+
+def test_something_else_than_a_training_is_refused(data):
+    X, Y, _, hierarchy = data
+    with pytest.raises(MiracleError, match=r"training is 'fast'; expected None or Training"):
+        MiracleClassifier(hierarchy, training="fast").fit(X, Y)
 
 
 def test_checkpoint_of_other_data_is_not_continued(data, tmp_path):
     X, Y, _, hierarchy = data
     X, Y = X.iloc[::4], Y.iloc[::4]
-    model = MiracleClassifier(hierarchy, checkpoint_dir=tmp_path, **QUICK)
-    plain = MiracleClassifier(hierarchy, **QUICK).fit(X, Y)
+    model = MiracleClassifier(hierarchy).set_params(**QUICK, training__checkpoint_dir=tmp_path)
+    plain = MiracleClassifier(hierarchy).set_params(**QUICK).fit(X, Y)
     (tmp_path / "0123456789abcdef.pt").write_bytes(b"state of another training")
     assert model.fit(X, Y).predict_proba(X).equals(plain.predict_proba(X))
     assert [file.name for file in tmp_path.iterdir()] == ["0123456789abcdef.pt"]
@@ -435,9 +470,9 @@ def test_trainings_with_other_heads_or_likelihood_keep_states_of_their_own(fitte
     )
     names = set()
     for options in ({}, {"head_units": 4}, {"head_units": 5}, {"likelihood": "mse"}):
-        model = MiracleClassifier(fitted.hierarchy_, **options)
+        model = MiracleClassifier(fitted.hierarchy_).set_params(**options)
         model.hierarchy_, model.tasks_ = fitted.hierarchy_, fitted.tasks_
-        names.add(model._fingerprint(samples))
+        names.add(model._fingerprint(samples, 0))
     assert len(names) == 4
 
 
@@ -462,7 +497,7 @@ def test_real_cohort_is_predicted_as_well_as_by_logistic_regression(mirror):
         z = scaler.transform(X).to_numpy()
         reference = LogisticRegression(C=0.01, max_iter=2000).fit(z[train], y[train])
         theirs[test] = reference.decision_function(z[test])
-        model = MiracleClassifier(hierarchy, progress=False).fit(
+        model = MiracleClassifier(hierarchy, training=Training(progress=False)).fit(
             X.iloc[train], pd.DataFrame({"RA": y[train]}, X.index[train])
         )
         ours[test] = model.decision_function(X.iloc[test])["RA"]

@@ -12,7 +12,7 @@ from sklearn.base import clone
 
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.errors import MiracleError
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.hierarchy import Hierarchy
 
 
@@ -28,7 +28,9 @@ def data():
 @pytest.fixture(scope="module")
 def model(data):
     X, Y, obs, hierarchy = data
-    model = MiracleClassifier(hierarchy, n_members=2, epochs=(2, 3, 1), progress=False)
+    model = MiracleClassifier(
+        hierarchy, n_members=2, training=Training(epochs=(2, 3, 1), progress=False)
+    )
     return model.fit(X.iloc[:, 20:], Y, covariates=obs[["age", "sex"]], groups=obs["subject"])
 
 
@@ -46,7 +48,11 @@ def folder(written, tmp_path):
 
 def assert_same(one, two):
     """Every attribute of two models is the same."""
-    assert one.get_params() == two.get_params()
+    mine, theirs = (vars(each) | each.get_params() for each in (one, two))
+    mine.pop("training", None), theirs.pop("training", None)
+    assert {name: mine[name] for name in one.get_params() if name in mine} == {
+        name: theirs[name] for name in two.get_params() if name in theirs
+    }
     assert sorted(vars(one)) == sorted(vars(two))
     for name, value in vars(one).items():
         other = vars(two)[name]
@@ -66,6 +72,8 @@ def assert_same(one, two):
         elif name == "held_out_distances_":
             assert value.keys() == other.keys()
             assert all((value[cohort] == other[cohort]).all() for cohort in value)
+        elif name == "training":
+            assert type(value) is type(other)
         elif name == "prior_":
             np.testing.assert_array_equal(value.scale, other.scale)
             assert value.sharing == other.sharing
@@ -91,7 +99,7 @@ def test_saved_model_is_the_same_and_holds_no_pickle(data, model, folder):
 def test_what_was_fitted_comes_back(data, tmp_path, how):
     X, Y, _, hierarchy = data
     X, y = X[Y["RA"].notna()], Y["RA"].dropna().map({0: "no", 1: "yes"})
-    options = {"epochs": (1, 1, 0), "progress": False}
+    options = {"training__epochs": (1, 1, 0), "training__progress": False}
     if how == "residual":
         options["residual"] = False
     if how == "array":
@@ -99,11 +107,11 @@ def test_what_was_fitted_comes_back(data, tmp_path, how):
     if how == "options":
         options |= {
             "ceiling": {"RA": 0.9},
-            "learning_rate": (1e-3, 1e-3, 1e-4),
+            "training__learning_rate": (1e-3, 1e-3, 1e-4),
             "random_state": np.int64(3),
             "head_units": 2,
         }
-    model = MiracleClassifier(hierarchy, **options).fit(X, y)
+    model = MiracleClassifier(hierarchy).set_params(**options).fit(X, y)
     model.save(tmp_path / "model")
     loaded = MiracleClassifier.load(tmp_path / "model")
     assert_same(model, loaded)
@@ -171,9 +179,9 @@ def edit(about, path, value):
         ("sharing", "much", "sharing: Input should be a valid number"),
         ("more", 1, "more: Extra inputs are not permitted"),
         ("parameters.n_members", 3, "damaged"),
-        ("parameters.n_members", "x", "damaged"),
+        ("parameters.n_members", "x", "n_members is 'x'"),
         ("parameters.head_units", 4, "damaged"),
-        ("parameters.stages", "two", "stages is 'two'"),
+        ("parameters.training.stages", "two", "stages is 'two'"),
         ("parameters.unknown", 1, "unexpected keyword argument 'unknown'"),
         ("parameters.residual", False, "expected"),
     ],

@@ -16,7 +16,7 @@ def cohorts():
     subject = pd.factorize(obs["subject"])[0]
     new = np.random.default_rng(0).permutation(subject.max() + 1)[subject] % 2 == 1
     hierarchy = ml.Hierarchy.from_tables(data.site_gene, data.gene_sets, sites=X.columns)
-    model = ml.MiracleClassifier(hierarchy, epochs=(1, 5, 0), progress=False)
+    model = ml.MiracleClassifier(hierarchy, training=ml.Training(epochs=(1, 5, 0), progress=False))
     model.fit(X[~new], Y[~new], cohort=obs["cohort"][~new])
     return model, X[new & Y["RA"].notna().to_numpy()], X[~new]
 

@@ -13,10 +13,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import miracle_lib as ml
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
+from miracle_lib.estimator.options import OF_CLASSIFIER, OF_TRAINING
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import SiteSelector
 
-QUICK = {"epochs": (1, 2, 0), "progress": False}
+QUICK = {"training__epochs": (1, 2, 0), "training__progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,12 @@ def one_task():
     simulated = simulate_cohorts({"RA": 120}, n_sites=200, effect=0.6, random_state=0)
     X, Y, obs = merge_cohorts(list(simulated.cohorts.values()))
     hierarchy = Hierarchy.from_tables(simulated.site_gene, simulated.gene_sets)
-    return X, Y["RA"].map({0: "control", 1: "sick"}), obs, ml.MiracleClassifier(hierarchy, **QUICK)
+    return (
+        X,
+        Y["RA"].map({0: "control", 1: "sick"}),
+        obs,
+        ml.MiracleClassifier(hierarchy).set_params(**QUICK),
+    )
 
 
 def any_hierarchy(n=100):
@@ -81,7 +87,7 @@ EXPECTED = {
 
 
 @parametrize_with_checks(
-    [MiracleClassifier(any_hierarchy(), **QUICK)],
+    [MiracleClassifier(any_hierarchy()).set_params(**QUICK)],
     expected_failed_checks=lambda estimator: EXPECTED,
 )
 def test_scikit_learn_finds_a_classifier(estimator, check):
@@ -131,7 +137,7 @@ def test_cross_validation_and_search_give_numbers(one_task):
     assert cross_val_score(model, X, y_num, cv=cv, groups=groups, scoring="roc_auc").mean() > 0.7
     search = GridSearchCV(
         make_pipeline(SiteSelector(k=50), model),
-        {"siteselector__k": [20, 100]},
+        {"siteselector__k": [20, 100], "miracleclassifier__training__epochs": [(1, 2, 0)]},
         cv=cv,
         scoring="roc_auc",
     )
@@ -206,7 +212,7 @@ def test_scores_are_aligned_by_the_name_of_the_task():
     simulated = simulate_cohorts({"A": 60, "B": 60}, n_sites=200, effect=0.5, random_state=0)
     X, Y, _ = merge_cohorts(list(simulated.cohorts.values()))
     hierarchy = Hierarchy.from_tables(simulated.site_gene, simulated.gene_sets)
-    model = ml.MiracleClassifier(hierarchy, **QUICK).fit(X, Y)
+    model = ml.MiracleClassifier(hierarchy).set_params(**QUICK).fit(X, Y)
     score = model.score(X, Y)
     assert model.score(X, Y[["B", "A"]]) == score
     assert model.score(X, Y.to_numpy()) == score
@@ -215,6 +221,26 @@ def test_scores_are_aligned_by_the_name_of_the_task():
         model.score(X, Y.rename(columns={"A": "C"}))
     with pytest.raises(ValueError, match=r"Y has shape \(120,\); expected a column for each"):
         model.score(X, Y["A"].to_numpy())
+
+
+def test_options_are_grouped_and_each_has_a_constraint():
+    model = ml.MiracleClassifier(any_hierarchy())
+    assert model.training is None
+    assert model.get_params()["training__batch_size"] == "preset"
+    other = clone(model).set_params(training__epochs=(1, 1, 0), n_members=2)
+    assert other.get_params()["training__epochs"] == (1, 1, 0)
+    assert model.get_params()["training__epochs"] is None
+    assert clone(other).get_params()["training__epochs"] == (1, 1, 0)
+    assert model.get_params(deep=False).keys() == OF_CLASSIFIER.keys()
+    assert ml.Training().get_params().keys() == OF_TRAINING.keys()
+    with pytest.raises(ValueError, match="Invalid parameter 'epoch'"):
+        model.set_params(training__epoch=3)
+
+
+def test_without_a_seed_every_fit_is_another(one_task):
+    X, y, _, model = one_task
+    one, two = (clone(model).set_params(random_state=None).fit(X, y) for _ in range(2))
+    assert (one.predict_proba(X) != two.predict_proba(X)).any()
 
 
 def test_infinite_covariates_are_refused(one_task):

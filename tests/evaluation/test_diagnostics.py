@@ -5,7 +5,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.evaluation import (
     PerTaskBaseline,
     active_units,
@@ -24,7 +24,7 @@ def fitted():
     X, Y, obs = merge_cohorts(list(simulation.cohorts.values()))
     hierarchy = Hierarchy.from_tables(simulation.site_gene, simulation.gene_sets)
     train = np.arange(len(X)) % 2 == 0
-    model = MiracleClassifier(hierarchy, epochs=(20, 5, 2), progress=False)
+    model = MiracleClassifier(hierarchy, training=Training(epochs=(20, 5, 2), progress=False))
     model.fit(X[train], Y[train], obs["cohort"][train])
     return model, X[~train], Y[~train], obs[~train]
 
@@ -94,8 +94,7 @@ def test_a_pipeline_is_judged_by_its_network_on_what_the_earlier_steps_give_it()
     X, Y, obs = merge_cohorts(list(simulation.cohorts.values()))
     network = MiracleClassifier(
         Hierarchy.from_tables(simulation.site_gene, simulation.gene_sets),
-        epochs=(5, 2, 0),
-        progress=False,
+        training=Training(epochs=(5, 2, 0), progress=False),
     )
     piped = make_pipeline(FunctionTransformer(lambda table: 1 - table), SiteSelector(k=80), network)
     train = np.arange(len(X)) % 2 == 0

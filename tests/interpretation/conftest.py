@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from miracle_lib import Hierarchy, MiracleClassifier, merge_cohorts, simulate_cohorts
+from miracle_lib import Hierarchy, MiracleClassifier, Training, merge_cohorts, simulate_cohorts
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +15,8 @@ def study():
     )
     X, Y, obs = merge_cohorts(list(simulation.cohorts.values()))
     hierarchy = Hierarchy.from_tables(simulation.site_gene, simulation.gene_sets)
-    model = MiracleClassifier(hierarchy, epochs=(5, 5, 0), device="cpu", progress=False)
+    model = MiracleClassifier(
+        hierarchy, device="cpu", training=Training(epochs=(5, 5, 0), progress=False)
+    )
     model.fit(X, Y, cohort=obs["cohort"])
     return SimpleNamespace(simulation=simulation, X=X, Y=Y, obs=obs, model=model, mask=hierarchy)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from miracle_lib import MiracleClassifier, MiracleError
+from miracle_lib import MiracleClassifier, MiracleError, Training
 from miracle_lib.interpretation import (
     agreement,
     attribute,
@@ -42,7 +42,10 @@ def test_methods_agree_where_the_network_is_linear(study):
 @pytest.mark.parametrize("activation", ["identity", "tanh"])
 def test_paths_add_up_to_the_pathway(study, activation):
     model = MiracleClassifier(
-        study.mask, epochs=(2, 5, 0), activation=activation, device="cpu", progress=False
+        study.mask,
+        activation=activation,
+        device="cpu",
+        training=Training(epochs=(2, 5, 0), progress=False),
     ).fit(study.X, study.Y, cohort=study.obs["cohort"])
     pathway = model.hierarchy_.pathways[4]
     rows = study.Y["SLE"].notna()
@@ -67,7 +70,7 @@ def test_shared_attribution_is_the_mean_over_scaled_tasks(study):
 @pytest.fixture(scope="module")
 def hidden(study):
     model = MiracleClassifier(
-        study.mask, head_units=3, epochs=(2, 20, 0), device="cpu", progress=False
+        study.mask, head_units=3, device="cpu", training=Training(epochs=(2, 20, 0), progress=False)
     )
     return model.fit(study.X, study.Y, cohort=study.obs["cohort"])
 

@@ -48,7 +48,9 @@ def test_table_follows_the_hierarchy(study, tables):
 
 
 def test_a_model_without_a_residual_block_is_explained_too(study):
-    model = ml.MiracleClassifier(study.mask, residual=False, epochs=(2, 2, 0), progress=False)
+    model = ml.MiracleClassifier(
+        study.mask, residual=False, training=ml.Training(epochs=(2, 2, 0), progress=False)
+    )
     model.fit(study.X, study.Y, cohort=study.obs["cohort"])
     table = explain(model, study.X, "RA", study.Y, n_permutations=20)
     planted = study.simulation.truth.pathways.query("task == 'RA'")["pathway"]
@@ -108,7 +110,9 @@ def test_sites_selected_by_their_labels_are_pointed_out(study):
     hierarchy = Hierarchy.from_tables(
         study.simulation.site_gene, study.simulation.gene_sets, sites=chosen, min_genes=2
     )
-    model = ml.MiracleClassifier(hierarchy, epochs=(1, 2, 0), device="cpu", progress=False)
+    model = ml.MiracleClassifier(
+        hierarchy, device="cpu", training=ml.Training(epochs=(1, 2, 0), progress=False)
+    )
     model.fit(study.X.loc[rows, chosen], study.Y.loc[rows, ["SLE"]])
     with pytest.warns(UserWarning, match="selected by these labels"):
         explain(model, study.X.loc[rows, chosen], "SLE", study.Y, n_permutations=20)

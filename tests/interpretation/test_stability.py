@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miracle_lib import MiracleClassifier, MiracleError, Samples
+from miracle_lib import MiracleClassifier, MiracleError, Samples, Training
 from miracle_lib.interpretation import against_controls, refit_attributions, top_overlap
 
 
@@ -21,7 +21,10 @@ def test_overlap_of_top_nodes_beside_chance():
 def test_controls_take_the_planted_pathways_away(study):
     def make(mask, seed):
         return MiracleClassifier(
-            mask, epochs=(3, 5, 0), random_state=seed, device="cpu", progress=False
+            mask,
+            random_state=seed,
+            device="cpu",
+            training=Training(epochs=(3, 5, 0), progress=False),
         )
 
     refits = refit_attributions(

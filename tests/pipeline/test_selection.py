@@ -14,7 +14,7 @@ PROFILE = {
 K = 60  # sites per task; there are two tasks
 LEVELS = {"miracle": {}, "logistic_l2": {"baseline": "logistic_l2"}, "all": {"selection": "none"}}
 GRID = AblationGrid(
-    scales={"small": {"n_splits": 2, "model": {"epochs": [3, 3, 0]}}},
+    scales={"small": {"n_splits": 2, "model": {"training__epochs": [3, 3, 0]}}},
     comparisons={"baselines": {"question": "?", "reference": "miracle", "levels": LEVELS}},
 )
 
@@ -41,7 +41,9 @@ def quick(monkeypatch):
     full = models.classifier
     for module in (models, answers):
         monkeypatch.setattr(
-            module, "classifier", lambda run: full(run).set_params(epochs=(3, 3, 0), progress=False)
+            module,
+            "classifier",
+            lambda run: full(run).set_params(training__epochs=(3, 3, 0), training__progress=False),
         )
     monkeypatch.setattr(models, "load_ablations", lambda: GRID)
     monkeypatch.setattr(models, "workers", lambda run: {"n_jobs": 1})

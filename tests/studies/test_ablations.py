@@ -21,7 +21,7 @@ from miracle_lib.studies import (
 )
 from miracle_lib.studies.variants import Variant, build
 
-QUICK = {"epochs": [2, 2, 1]}
+QUICK = {"training__epochs": [2, 2, 1]}
 GRID = AblationGrid(
     scales={"small": {"n_splits": 2, "model": QUICK}, "full": {"n_splits": 3}},
     comparisons={
@@ -186,7 +186,7 @@ def test_shipped_grid_is_valid_and_names_every_policy():
     assert named == set(POLICIES)
     for comparison in grid.comparisons.values():
         for level in comparison.levels.values():
-            MiracleClassifier(None, **level.model)
+            MiracleClassifier(None).set_params(**level.model)
     assert set(grid.at("small", 2000).comparisons) == set(grid.comparisons)
 
 

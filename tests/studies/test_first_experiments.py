@@ -4,7 +4,7 @@ import pytest
 from sklearn.pipeline import make_pipeline
 
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.studies.first_experiments import (
@@ -19,7 +19,7 @@ def study():
     data = simulate_cohorts({"A": 40, "B": 80, "C": 60}, n_sites=400, random_state=1)
     X, Y, obs = merge_cohorts(list(data.cohorts.values()))
     hierarchy = Hierarchy.from_tables(data.site_gene, data.gene_sets, sites=X.columns)
-    model = MiracleClassifier(hierarchy, epochs=(3, 3, 0), progress=False)
+    model = MiracleClassifier(hierarchy, training=Training(epochs=(3, 3, 0), progress=False))
     return model, X, Y, obs
 
 

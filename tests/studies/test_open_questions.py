@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.evaluation.validation import fitted
 from miracle_lib.studies import hidden_effects, mean_interval, sharing_effects
 from miracle_lib.studies.open_questions import (
@@ -14,7 +14,7 @@ from miracle_lib.studies.open_questions import (
 from miracle_lib.studies.replicates import held_out_scores, make_replicate
 from miracle_lib.studies.sharing import sharing_cell
 
-QUICK = {"epochs": [4, 5, 2]}
+QUICK = {"training__epochs": [4, 5, 2]}
 
 
 def test_replicate_separates_subjects_and_balances_the_parts():
@@ -28,7 +28,7 @@ def test_replicate_separates_subjects_and_balances_the_parts():
 
 def test_attributions_are_the_effect_of_one_standard_deviation():
     data = make_replicate(30, 20, 0, n_sites=600)
-    model = MiracleClassifier(data.hierarchy, epochs=(2, 3, 1), progress=False)
+    model = MiracleClassifier(data.hierarchy, training=Training(epochs=(2, 3, 1), progress=False))
     model = fitted(model, data.train)
     X = data.train.task("RA").values
     found = site_attributions(model, X, "RA")

@@ -1,0 +1,188 @@
+"""Options of the estimator: what each may be, and those of the training as a group of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, Literal
+
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval, StrOptions, make_constraint
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.model.vae import ACTIVATIONS, NORMS
+from miracle_lib.model.weighting import POLICIES
+from miracle_lib.training.settings import PRESETS
+
+
+class Training(BaseEstimator):
+    """How the networks of a `MiracleClassifier` are trained.
+
+    Its parameters can be set through the classifier: ``set_params(training__epochs=(2, 5, 0))``,
+    also in the grid of a search.
+
+    Parameters
+    ----------
+    stages : {"three", "joint"}, default "three"
+        Autoencoder, heads on the frozen encoder, fine-tuning; or everything at once.
+    epochs, learning_rate : tuple of three numbers, optional
+        Per stage, in place of the preset's. 0 epochs leave a stage out.
+    batch_size : int, None or "preset", default "preset"
+        Samples per mini-batch; None: all at once.
+    checkpoint_dir : path, optional
+        Where a training that is killed leaves its state; the same call to `fit` continues it.
+    checkpoint_every : int, default 1
+        Epochs between two states written.
+    progress : bool, optional
+        Show a progress bar. Default: on a terminal only.
+
+    Examples
+    --------
+    >>> Training(epochs=(2, 5, 0)).get_params()["epochs"]
+    (2, 5, 0)
+    """
+
+    def __init__(
+        self,
+        *,
+        stages: Literal["three", "joint"] = "three",
+        epochs: tuple[int, int, int] | None = None,
+        learning_rate: tuple[float, float, float] | None = None,
+        batch_size: int | Literal["preset"] | None = "preset",
+        checkpoint_dir: str | Path | None = None,
+        checkpoint_every: int = 1,
+        progress: bool | None = None,
+    ) -> None:
+        self.stages = stages
+        self.epochs = epochs
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_every = checkpoint_every
+        self.progress = progress
+
+
+class PerStage:
+    """Constraint: one number of a kind for each of the three stages."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+
+    def is_satisfied_by(self, value: Any) -> bool:
+        """Return whether a value is three finite numbers, none negative."""
+        return (
+            isinstance(value, tuple | list)
+            and len(value) == 3
+            and all(isinstance(v, self.kind) and math.isfinite(v) and v >= 0 for v in value)
+        )
+
+    def __str__(self) -> str:
+        whole = "whole " if self.kind is Integral else ""
+        return f"three {whole}numbers, one per stage"
+
+
+AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+SHARE = Interval(Real, 0, 1, closed="both")
+
+OF_TRAINING: dict[str, list[Any]] = {
+    "stages": [StrOptions({"three", "joint"})],
+    "epochs": [None, PerStage(Integral)],
+    "learning_rate": [None, PerStage(Real)],
+    "batch_size": [None, StrOptions({"preset"}), AT_LEAST_ONE],
+    "checkpoint_dir": [None, str, Path],
+    "checkpoint_every": [AT_LEAST_ONE],
+    "progress": [None, "boolean"],
+}
+OF_CLASSIFIER: dict[str, list[Any]] = {
+    "hierarchy": [Hierarchy],
+    "weighting": [StrOptions(set(POLICIES))],
+    "ceiling": [None, Mapping],
+    "sharing": [StrOptions({"auto"}), SHARE],
+    "residual": ["boolean"],
+    "variational": ["boolean"],
+    "condition_on_cohort": ["boolean"],
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "norm": [StrOptions(set(NORMS))],
+    "head_units": [None, AT_LEAST_ONE],
+    "likelihood": [StrOptions({"gaussian", "mse"})],
+    "scale": [StrOptions({"m", "beta"})],
+    "preset": [StrOptions(set(PRESETS))],
+    "n_members": [AT_LEAST_ONE],
+    "min_site_share": [SHARE],
+    "device": [str],
+    "random_state": [None, Interval(Integral, 0, 2**32 - 1, closed="both")],
+    "training": [None, Training],
+}
+
+
+def check_options(options: Mapping[str, Any], allowed: Mapping[str, list[Any]]) -> None:
+    """Refuse an option that is none of what is allowed.
+
+    Parameters
+    ----------
+    options : dict
+        Values by name.
+    allowed : dict
+        Constraints of each name, as scikit-learn declares those of its estimators.
+
+    Raises
+    ------
+    MiracleError
+
+    Examples
+    --------
+    >>> check_options({"progress": 5}, OF_TRAINING)
+    Traceback (most recent call last):
+    miracle_lib.errors.MiracleError: progress is 5; expected None or True or False
+    """
+    for name, value in options.items():
+        if not any(_constraint(each).is_satisfied_by(value) for each in allowed[name]):
+            *most, last = [_words(each) for each in allowed[name]]
+            words = f"{', '.join(most)} or {last}" if most else last
+            raise MiracleError(f"{name} is {value!r}; expected {words}")
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Refuse what `MiracleClassifier.set_params` would be given, names of no option included.
+
+    Raises
+    ------
+    MiracleError
+
+    Examples
+    --------
+    >>> check_settings({"weighting": "mgda", "training__stages": "joint"})
+    >>> check_settings({"training__stage": "joint"})
+    Traceback (most recent call last):
+    miracle_lib.errors.MiracleError: MiracleClassifier has no argument 'training__stage'
+    """
+    allowed = OF_CLASSIFIER | {f"training__{name}": each for name, each in OF_TRAINING.items()}
+    unknown = sorted(set(settings) - set(allowed))
+    if unknown:
+        raise MiracleError(f"MiracleClassifier has no argument {unknown[0]!r}")
+    check_options(settings, allowed)
+
+
+def _constraint(each: Any) -> Any:
+    """Return an object that tells whether a value satisfies it."""
+    return each if isinstance(each, PerStage) else make_constraint(each)
+
+
+def _words(each: Any) -> str:
+    """Say what a constraint allows."""
+    if isinstance(each, StrOptions):
+        names = sorted(each.options)
+        few = len(names) < 3
+        return " or ".join(map(repr, names)) if few else f"one of {', '.join(names)}"
+    if isinstance(each, Interval):
+        whole = "a whole number" if each.type is Integral else "a number"
+        bounded = each.right is not None
+        return f"{whole} " + (
+            f"from {each.left} to {each.right}" if bounded else f"of at least {each.left}"
+        )
+    if each == "boolean":
+        return "True or False"
+    return each.__name__ if isinstance(each, type) else str(each)
