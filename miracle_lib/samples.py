@@ -416,22 +416,15 @@ def _labels_of(adata: AnnData) -> pd.DataFrame | None:
         return adata.obsm["tasks"]
     if "task" not in adata.obs or "label" not in adata.obs:
         return None
-    return labels_by_task(adata.obs)
+    label, task = adata.obs["label"].astype(object), adata.obs["task"]
+    by_task = {name: label.where(task == name) for name in task.dropna().unique()}
+    return pd.DataFrame(by_task, adata.obs.index)
 
 
 def usual_covariates(obs: pd.DataFrame) -> list[str]:
     """Name age, sex, smoking and the cell fractions, as far as any sample of a table has them."""
     fractions = [name for name in obs if str(name).startswith("cell_")]
     return [n for n in (*COVARIATES, *fractions) if n in obs and obs[n].notna().any()]
-
-
-def labels_by_task(obs: pd.DataFrame) -> pd.DataFrame:
-    """Spread the columns task and label of a sample table over one column per task."""
-    task = obs["task"]
-    return pd.DataFrame(
-        {name: obs["label"].astype(object).where(task == name) for name in task.dropna().unique()},
-        obs.index,
-    )
 
 
 def _count(number: int, what: str) -> str:

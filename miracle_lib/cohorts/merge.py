@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from miracle_lib.cohorts.phenotypes import covariate_names
 from miracle_lib.errors import MiracleError
+from miracle_lib.samples import label_numbers
 
 _ROUNDING = 1e-3  # files may hold the same value with another number of digits
 
@@ -131,11 +132,11 @@ def _samples(cohorts: Sequence[AnnData], names: list[str]) -> pd.DataFrame:
 
 def _task_table(stacked: pd.DataFrame) -> pd.DataFrame:
     """The labels of every sample, one column per task."""
-    labels = _labels(stacked)
     samples = stacked.index[~stacked.index.duplicated()]
-    tasks = stacked["task"].dropna().unique()
+    labels = stacked["label"].groupby(stacked["task"], sort=False)
     return pd.DataFrame(
-        {task: labels[stacked["task"] == task].reindex(samples) for task in tasks}, samples
+        {task: label_numbers(label.rename(task)).reindex(samples) for task, label in labels},
+        samples,
     )
 
 
@@ -197,19 +198,6 @@ def _and(values: pd.Series) -> str:
 def _plain(obs: pd.DataFrame) -> dict[str, type]:
     """Name the categorical columns, which become plain text."""
     return dict.fromkeys(obs.select_dtypes("category").columns, object)
-
-
-def _labels(obs: pd.DataFrame) -> pd.Series:
-    """Return the labels as numbers; refuse anything but 0, 1 and NaN."""
-    labels = pd.to_numeric(obs["label"].astype(object), errors="coerce")
-    wrong = (labels.isna() & obs["label"].notna()) | ~(labels.isin([0, 1]) | labels.isna())
-    if wrong.any():
-        sample = obs.index[wrong][0]
-        raise MiracleError(
-            f"The label of sample {sample!r} in cohort {obs.loc[sample, 'cohort']} is "
-            f"{obs.loc[sample, 'label']!r}; expected 1 (case), 0 (control) or NaN."
-        )
-    return labels.astype(float)
 
 
 def _columns(cohorts: Sequence[AnnData], names: list[str], sites: str) -> pd.Index:

@@ -1,6 +1,7 @@
 """Cross-validation of multi-task estimators with every learned step inside the fold."""
 
 import inspect
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -13,7 +14,9 @@ from tqdm import tqdm
 from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation.metrics import METRICS, score_task
 from miracle_lib.evaluation.splits import Fold, make_folds
+from miracle_lib.preprocessing.samples import copies
 from miracle_lib.samples import Samples, as_samples
+from miracle_lib.training.inputs import cohorts_of_labels
 
 
 def last_step(estimator: BaseEstimator) -> tuple[BaseEstimator, str]:
@@ -210,6 +213,7 @@ def cross_validate(
     [['RA', 0, 20], ['RA', 1, 20]]
     """
     samples = as_samples(X, Y, cohort=cohort, groups=groups, covariates=covariates)
+    _warn_of_copies(samples)
     if protocol == "leaky":
         estimator, samples = select_before_split(estimator, samples)
     elif protocol != "nested":
@@ -219,6 +223,23 @@ def cross_validate(
     done = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
     parts = list(tqdm(done, total=len(folds), desc="folds", disable=None, leave=False))
     return scores_of(pd.concat(parts, ignore_index=True))
+
+
+def _warn_of_copies(samples: Samples) -> None:
+    """Warn of samples that are copies of each other though they count as two subjects."""
+    cohort = cohorts_of_labels(samples.labels) if samples.cohort is None else samples.cohort
+    pairs = copies(samples.values, np.asarray(cohort))
+    if samples.subject is not None:
+        first, second = (samples.subject.loc[pairs[name]] for name in ("sample", "copy"))
+        pairs = pairs[first.to_numpy() != second.to_numpy()]
+    if len(pairs):
+        sample, other, correlation = pairs.iloc[0]
+        warnings.warn(
+            f"{len(pairs)} pairs of samples are copies of each other (the first, {sample!r} and "
+            f"{other!r}, correlate at {correlation:.4f}) and may be on both sides of a split, so "
+            "that scores are too good: leave one out or name both as one subject in groups.",
+            stacklevel=3,
+        )
 
 
 def _predictions(estimator: BaseEstimator, samples: Samples, fold: Fold) -> pd.DataFrame:

@@ -135,15 +135,50 @@ def duplicate_pairs(adata: AnnData, threshold: float = 0.99, n_sites: int = 1000
     >>> duplicate_pairs(cohort)[["sample", "copy"]].values.tolist()
     [['RA-004', 'RA-008']]
     """
-    centred = _centred(_variable(adata, n_sites))
+    return _pairs(_variable(adata, n_sites), adata.obs_names, threshold)
+
+
+def copies(
+    X: pd.DataFrame, cohort: np.ndarray, threshold: float = 0.99, n_sites: int = 1000
+) -> pd.DataFrame:
+    """Find samples that are copies of each other in a table of several cohorts.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n_samples, n_sites)
+        Beta values. Of more than 40,000 sites some 20,000 to 40,000, evenly spaced, are looked at.
+    cohort : array of shape (n_samples,)
+        Cohort of each sample; a cohort of fewer than 10 is left out, as are tables of fewer than
+        100 sites: there, chance correlates samples.
+    threshold, n_sites
+        As in `duplicate_pairs`.
+
+    Returns
+    -------
+    DataFrame
+        As of `duplicate_pairs`.
+    """
+    X = X.iloc[:, :: max(1, X.shape[1] // 20_000)]
+    tables = [pd.DataFrame(columns=["sample", "copy", "correlation"])]
+    for name in pd.unique(cohort) if X.shape[1] >= 100 else ():
+        part = X[cohort == name]
+        if len(part) >= 10:
+            columns = _most_variable(part, np.arange(X.shape[1]), n_sites)
+            tables.append(_pairs(part.to_numpy()[:, columns], part.index, threshold))
+    return pd.concat([t for t in tables if len(t)] or tables, ignore_index=True)
+
+
+def _pairs(values: np.ndarray, names: pd.Index, threshold: float) -> pd.DataFrame:
+    """Pairs of rows that correlate after each column's mean is taken off."""
+    centred = _centred(values)
     norm = np.linalg.norm(centred, axis=1, keepdims=True)
     unit = centred / np.maximum(norm, 1e-12)
     correlation = np.triu(unit @ unit.T, 1)
     first, second = np.nonzero(correlation >= threshold)
     return pd.DataFrame(
         {
-            "sample": adata.obs_names[first],
-            "copy": adata.obs_names[second],
+            "sample": names[first],
+            "copy": names[second],
             "correlation": correlation[first, second],
         }
     )
@@ -180,11 +215,16 @@ def _variable(adata: AnnData, n_sites: int) -> np.ndarray:
         raise MiracleError("No autosomal site is left to compare samples on.")
     values = adata.X
     X = pd.DataFrame(values, adata.obs_names, adata.var_names, copy=False)
+    return values[:, _most_variable(X, columns, n_sites)]
+
+
+def _most_variable(X: pd.DataFrame, columns: np.ndarray, n_sites: int) -> np.ndarray:
+    """Return those of some columns whose M-values vary most, in order."""
     variance = np.empty(len(columns))
     for part, beta in blocks(X, columns):
         variance[part] = moments(beta_to_m(beta))[2]
     best = np.argsort(-np.nan_to_num(variance, nan=-1), kind="stable")[:n_sites]
-    return values[:, columns[np.sort(best)]]
+    return columns[np.sort(best)]
 
 
 def _centred(beta: np.ndarray) -> np.ndarray:

@@ -121,6 +121,21 @@ def test_a_samples_gives_the_scores_of_its_tables():
     )
 
 
+def test_copies_that_count_as_two_subjects_are_pointed_out(recwarn):
+    X, Y = noise(n=40, sites=300)
+    twice = {name: pd.concat([table, table.rename("{}b".format)]) for name, table in
+             (("X", X), ("Y", Y))}  # fmt: skip
+    with pytest.warns(UserWarning, match=r"40 pairs .* 's0' and 's0b', correlate at 1\.0000"):
+        leaky = cross_validate(PerTaskBaseline("knn", 2), **twice, n_splits=3)
+    assert leaky["auroc"].mean() > 0.8  # no label can be learned: what the warning is for
+    recwarn.clear()
+    subject = pd.Series(twice["X"].index.str.removesuffix("b"), twice["X"].index)
+    honest = cross_validate(PerTaskBaseline("knn", 2), **twice, groups=subject, n_splits=3)
+    cross_validate(PerTaskBaseline("knn", 2), X, Y, n_splits=3)
+    assert honest["auroc"].mean() < 0.7
+    assert not recwarn.list
+
+
 def test_leak_probe_honest_interval_covers_half_and_the_leaky_one_does_not():
     estimator = make_pipeline(SiteSelector(k=20), PerTaskBaseline("logistic_l2", n_inner=2))
     honest, leaky = [], []
