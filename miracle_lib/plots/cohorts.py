@@ -98,8 +98,8 @@ def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> 
     axes = figure.subplots(2, 2)
     styles = _cohort_styles(obs["cohort"])
     panels = {
-        "before: M-values": _principal_components(before),
-        "after: standardised within cohorts": _principal_components(after),
+        "before: M-values": principal_components(before),
+        "after: standardised within cohorts": principal_components(after),
     }
     for column, (title, (scores, share)) in enumerate(panels.items()):
         rng = np.random.default_rng(0)
@@ -375,8 +375,26 @@ def _densities(
         axis.plot(middle, gaussian_filter1d(density, 1), color=colour, linestyle=line)
 
 
-def _principal_components(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Return scores on two components and their shares of the variance."""
+def principal_components(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Find the first two principal components.
+
+    Parameters
+    ----------
+    values : DataFrame, shape (n_samples, n_sites)
+        A missing value counts as its site's mean.
+
+    Returns
+    -------
+    scores : ndarray, shape (n_samples, 2)
+    share : ndarray, shape (2,)
+        Of the variance.
+
+    Examples
+    --------
+    >>> scores, share = principal_components(pd.DataFrame([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]))
+    >>> share.round(2).tolist()
+    [1.0, 0.0]
+    """
     products = np.zeros((len(values), len(values)))
     for start in range(0, values.shape[1], _BLOCK):
         block = values.iloc[:, start : start + _BLOCK]

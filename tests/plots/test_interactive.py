@@ -1,0 +1,70 @@
+import json
+import re
+
+import numpy as np
+import pandas as pd
+
+from miracle_lib.plots import interactive
+
+
+def explanation(shift):
+    return pd.DataFrame(
+        {
+            "z": [3.0 + shift, 0.5],
+            "q_value": [0.01, 0.6],
+            "attribution": [0.4, 0.1],
+            "degree": [12, 5],
+            "direction": ["hyper", "hypo"],
+        },
+        index=["immune response", "<script>alert(1)</script>"],
+    )
+
+
+def test_the_map_shows_evidence_with_its_direction_and_numbers():
+    picture = interactive.pathway_map({"RA": explanation(0), "MS": explanation(1)}, "map")
+    (heat,) = picture.figure.data
+    assert list(heat.x) == ["RA", "MS"]
+    assert heat.y[-1] == "immune response"
+    assert list(heat.z[-1]) == [3.0, 4.0]
+    assert list(heat.z[0]) == [-0.5, -0.5]
+    assert "q = 0.01 (named)" in heat.text[-1][0]
+    assert "12 genes" in heat.text[-1][0]
+
+
+def test_a_page_gets_the_picture_without_the_script_of_the_library():
+    html = interactive.pathway_map({"RA": explanation(0)}, "map of RA")._repr_html_()
+    assert len(html) < 20_000
+    assert 'id="map-of-ra"' in html
+    assert "Plotly.newPlot" in html
+    assert "<script>alert" not in html  # names come from files of strangers
+
+
+def test_parts_of_a_pathway_add_up():
+    paths = pd.DataFrame(
+        {
+            "gene": ["A", "A", "B"],
+            "site": ["cg1", "cg2", "cg1"],
+            "contribution": [0.3, -0.1, 0.2],
+            "difference": [1.0, 0.5, 1.0],
+        }
+    )
+    (tree,) = interactive.pathway_parts(paths, "P", "parts").figure.data
+    area = dict(zip(tree.ids, tree.values, strict=True))
+    assert area["A"] == area["A/cg1"] + area["A/cg2"] == 0.4
+    assert area["P"] == area["A"] + area["B"] == 0.6000000000000001 or np.isclose(area["P"], 0.6)
+    colour = dict(zip(tree.ids, tree.marker.colors, strict=True))
+    assert np.isclose(colour["A"], 0.2)
+    assert colour["A/cg2"] < 0
+
+
+def test_a_menu_chooses_what_colours_the_samples():
+    obs = pd.DataFrame(
+        {"cohort": ["a", "a", "b"], "label": [1.0, 0.0, np.nan]}, index=["s1", "s2", "s3"]
+    )
+    figure = interactive.sample_map(np.zeros((3, 2)), obs, "samples").figure
+    assert [trace.name for trace in figure.data] == ["a", "b", "case", "control", "not known"]
+    buttons = figure.layout.updatemenus[0].buttons
+    assert [button.label for button in buttons] == ["cohort", "label"]
+    assert buttons[1].args[0]["visible"] == [False, False, True, True, True]
+    shown = json.loads(re.sub(r"\bnan\b", "null", json.dumps([t.visible for t in figure.data])))
+    assert shown == [True, True, False, False, False]
