@@ -3,6 +3,17 @@
 from miracle_lib.pipeline import answers, data, models, questions  # importing registers their steps
 from miracle_lib.pipeline.book import build_book
 from miracle_lib.pipeline.notebooks import execute_run
+from miracle_lib.pipeline.pdf import print_book
 from miracle_lib.pipeline.run import Run, open_run
 
-__all__ = ["Run", "answers", "build_book", "data", "execute_run", "models", "open_run", "questions"]
+__all__ = [
+    "Run",
+    "answers",
+    "build_book",
+    "data",
+    "execute_run",
+    "models",
+    "open_run",
+    "print_book",
+    "questions",
+]
