@@ -3,11 +3,13 @@
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 
 @contextmanager
@@ -47,6 +49,23 @@ def write_json(path: str | Path, value: Any) -> None:
     """Write ``value`` as indented JSON with sorted keys, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def safe_name(name: str) -> str:
+    """Return a file name that stands for any text, and for no other.
+
+    Letters, digits, space, dot, hyphen and underscore stay; everything else, a leading dot and an
+    empty text are written as ``%`` and two hexadecimal digits per byte, as in an address.
+
+    Examples
+    --------
+    >>> safe_name("SLE/DLE"), safe_name("../../x"), safe_name("Crohn's disease")
+    ('SLE%2FDLE', '%2E.%2F..%2Fx', 'Crohn%27s disease')
+    """
+    escaped = quote(name, safe=" ._-", encoding="utf-8")
+    if not escaped.strip():
+        return "%" + "%".join(f"{byte:02X}" for byte in name.encode()) if name else "%00"
+    return re.sub(r"^\.", "%2E", escaped)
 
 
 def sha256(path: str | Path) -> str:

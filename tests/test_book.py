@@ -85,12 +85,18 @@ def test_a_run_replaces_the_committed_notebooks(copy, tmp_path):
     path = run / "notebooks" / "01_preprocessing.ipynb"
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_markdown_cell("The cohort of Uppsala"))
+    injected = nbformat.v4.new_code_cell('run_dir = "/home/anna/run"')
+    injected.metadata["tags"] = ["injected-parameters"]
+    notebook.cells.insert(2, injected)
     nbformat.write(notebook, path)
     (run / "run.json").write_text(json.dumps({"title": "one real cohort", "simulated": False}))
     answer = build(copy, MIRACLE_RUN=str(run))
     assert answer.returncode == 0, answer.stdout + answer.stderr
     page = (copy / "_build" / "html" / "notebooks" / "01_preprocessing.html").read_text()
     assert "The cohort of Uppsala" in page
+    assert not [
+        p for p in (copy / "_build").rglob("*") if p.is_file() and b"/home/anna" in p.read_bytes()
+    ]
     assert "Every number here: real cohorts (one real cohort)" in page
 
 

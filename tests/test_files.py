@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from miracle_lib.files import atomic_path, sha256, write_json
+from miracle_lib.files import atomic_path, safe_name, sha256, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -27,3 +27,27 @@ def test_sha256_of_a_known_text(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256(tmp_path / "abc") == expected
+
+
+def test_a_safe_name_stands_for_one_text_and_stays_where_it_is_put():
+    names = [
+        "RA",
+        "SLE/DLE",
+        "SLE%2FDLE",
+        "../../x",
+        "..",
+        ".",
+        "",
+        " ",
+        "a\\b",
+        "Böck",
+        "%",
+        "a\nb",
+    ]
+    safe = [safe_name(name) for name in names]
+    assert len(set(safe)) == len(names)
+    for name in safe:
+        assert name not in ("", ".", "..")
+        assert not set(name) & set("/\\\n")
+        assert not name.startswith(".")
+    assert safe_name("Crohn disease_1.2") == "Crohn disease_1.2"

@@ -9,7 +9,6 @@ for pages, and a page of ``_toc.yml`` that has no file stops the build.
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import yaml
@@ -18,6 +17,7 @@ from sphinx.errors import ExtensionError
 
 BOOK = Path(__file__).resolve().parents[1]
 STAGED = BOOK / "notebooks"
+PARAMETERS = {"parameters", "injected-parameters"}
 DEMO = {"title": "six simulated cohorts", "simulated": True}
 
 
@@ -42,9 +42,20 @@ def _copy_changed(source: Path) -> None:
         if stale.name not in notebooks:
             stale.unlink()
     for name, path in notebooks.items():
-        target = STAGED / name
-        if not target.is_file() or target.read_bytes() != path.read_bytes():
-            shutil.copyfile(path, target)
+        target, page = STAGED / name, _page(path)
+        if not target.is_file() or target.read_text(encoding="utf-8") != page:
+            target.write_text(page, encoding="utf-8")
+
+
+def _page(path: Path) -> str:
+    """A notebook without its parameter cells, which name folders of a machine; a box shows them."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    notebook["cells"] = [
+        cell
+        for cell in notebook["cells"]
+        if not PARAMETERS & set(cell.get("metadata", {}).get("tags", []))
+    ]
+    return json.dumps(notebook, indent=1)
 
 
 def _pages() -> list[str]:

@@ -1,16 +1,18 @@
 """Files from the network, resumed and checked, or from a mirror."""
 
 import errno
+import ipaddress
 import json
 import logging
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pandas as pd
 import requests
@@ -28,6 +30,7 @@ _log = logging.getLogger(__name__)
 _ATTEMPTS = 5  # in a row without a single new byte
 _CHUNK = 1 << 16  # bytes; at most so many are asked for again after a break
 _PAUSE = 2.0  # seconds, times the number of failures
+_REDIRECTS = 10
 _TIMEOUT = 30  # seconds without an answer
 
 
@@ -140,6 +143,8 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
     parts = urlsplit(url)
     key = f"{parts.netloc}{unquote(parts.path)}"
     path, lock = cache / key, cache / "checksums.json"
+    if not path.resolve().is_relative_to(cache.resolve() / parts.netloc) or not parts.netloc:
+        raise MiracleError(f"{url} leads out of the folder of downloads; it is not fetched.")
     known = checksum or _read_lock(lock).get(url)
     if known and path.is_file() and sha256(path) == known:
         return path
@@ -243,7 +248,7 @@ def _receive(url: str, part: Path) -> None:
     if start and tag.is_file():
         # If-Range: a file that has changed meanwhile is sent anew.
         headers |= {"Range": f"bytes={start}-", "If-Range": tag.read_text(encoding="utf-8")}
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+    with _get(url, headers) as answer:
         if answer.status_code == 416:  # nothing beyond what we have
             return
         if answer.status_code in (408, 429) or answer.status_code >= 500:
@@ -271,6 +276,35 @@ def _receive(url: str, part: Path) -> None:
             for block in answer.iter_content(_CHUNK):
                 file.write(block)
                 bar.update(len(block))
+
+
+def _get(url: str, headers: dict[str, str]) -> requests.Response:
+    """Ask a server, following redirects, but never from the network to this machine's own."""
+    address = url
+    for _ in range(_REDIRECTS):
+        answer = requests.get(
+            address, headers=headers, stream=True, timeout=_TIMEOUT, allow_redirects=False
+        )
+        if not answer.is_redirect:
+            return answer
+        answer.close()
+        address = urljoin(address, answer.headers["Location"])
+        if not is_remote(address) or (_is_local(address) and not _is_local(url)):
+            raise MiracleError(
+                f"{base_name(url)}: the server of {url} sends on to {address}, an address of the "
+                "local network; it is not followed."
+            )
+    raise MiracleError(f"{base_name(url)}: more than {_REDIRECTS} redirects from {url}.")
+
+
+def _is_local(url: str) -> bool:
+    """Whether an address is on this machine or in a private network."""
+    host = urlsplit(url).hostname or ""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    except OSError:
+        return False
+    return any(not ipaddress.ip_address(str(ip).split("%")[0]).is_global for ip in found)
 
 
 def _refuse_full_disk(n_bytes: int, part: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,11 +17,13 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from miracle_lib import __version__
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
 from miracle_lib.files import atomic_path
 from miracle_lib.samples import Samples
+from miracle_lib.store import code_of, digest, environment
+
+log = logging.getLogger(__name__)
 
 Tables = dict[str, pd.DataFrame]
 
@@ -91,14 +94,16 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the cell's file: a hash of function, settings, data and library version."""
-        parts = {
-            "function": f"{self.function.__module__}.{self.function.__qualname__}",
-            "settings": self.settings,
-            "data": self.data.hash if self.data else None,
-            "version": __version__,
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        """Name of the cell's file: a hash of function, its code, settings, data and versions."""
+        return digest(
+            {
+                "function": f"{self.function.__module__}.{self.function.__qualname__}",
+                "code": code_of(self.function),
+                "settings": self.settings,
+                "data": self.data.hash if self.data else None,
+                "environment": environment(),
+            }
+        )
 
 
 def run_grid(
@@ -131,8 +136,8 @@ def run_grid(
     Raises
     ------
     MiracleError
-        If a cell fails (the others are finished and stored first), a stored file is damaged, or
-        Dask is asked for and not installed.
+        If a cell fails (the others are finished and stored first), or Dask is asked for and not
+        installed.
 
     Examples
     --------
@@ -146,9 +151,8 @@ def run_grid(
     store = Path(store)
     store.mkdir(parents=True, exist_ok=True)
     keys = [cell.key for cell in cells]
-    todo = {
-        key: cell for key, cell in zip(keys, cells, strict=True) if not _file(store, key).exists()
-    }
+    found = {key: _read(_file(store, key)) for key in keys}
+    todo = {key: cell for key, cell in zip(keys, cells, strict=True) if found[key] is None}
     shared = list({id(cell.data): cell.data for cell in todo.values() if cell.data}.values())
     failed = {}
     progress = tqdm(total=len(todo), desc="cells", disable=None, leave=False)
@@ -164,14 +168,14 @@ def run_grid(
             if isinstance(result, Exception):
                 failed[key] = result
             else:
-                _write(_file(store, key), todo[key], result)
+                found[key] = _write(_file(store, key), todo[key], result)
     if failed:
         key, error = next(iter(failed.items()))
         raise MiracleError(
             f"{len(failed)} of {len(todo)} cells failed, the others are stored; "
             f"the first, {todo[key].settings}, with: {error}"
         ) from error
-    return [_read(_file(store, key)) for key in keys]
+    return [found[key] for key in keys]
 
 
 def _run(key: str, cell: Cell, data: Data | None) -> tuple[str, Tables | Exception]:
@@ -209,14 +213,14 @@ def _file(store: Path, key: str) -> Path:
     return store / f"{key}.json"
 
 
-def _write(path: Path, cell: Cell, tables: Tables) -> None:
-    """Store one cell: what it was, and its tables."""
-    content = {
-        "settings": cell.settings,
-        "tables": {name: table.to_dict("list") for name, table in tables.items()},
-    }
+def _write(path: Path, cell: Cell, tables: Tables) -> Tables:
+    """Store one cell: what it was, its tables and their checksum; give them as they are read."""
+    columns = {name: table.to_dict("list") for name, table in tables.items()}
+    text = json.dumps(columns, default=_plain)
+    content = {"settings": cell.settings, "sum": digest(text), "tables": text}
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, default=_plain), encoding="utf-8")
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+    return _tables(text)
 
 
 def _plain(value: Any) -> Any:
@@ -226,12 +230,20 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a cell returned {type(value).__name__}, which JSON cannot hold")
 
 
-def _read(path: Path) -> Tables:
-    """Load one stored cell."""
+def _read(path: Path) -> Tables | None:
+    """Load one stored cell; None where there is none, or it is damaged, which is said."""
+    if not path.exists():
+        return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {name: pd.DataFrame(columns) for name, columns in content["tables"].items()}
-    except (json.JSONDecodeError, KeyError) as error:
-        raise MiracleError(
-            f"{path} is damaged; expected a stored cell. Delete it to have it run again."
-        ) from error
+        if content["sum"] == digest(content["tables"]):
+            return _tables(content["tables"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    log.warning("%s is damaged; the cell is run again", path.name)
+    return None
+
+
+def _tables(text: str) -> Tables:
+    """Tables from their JSON."""
+    return {name: pd.DataFrame(columns) for name, columns in json.loads(text).items()}

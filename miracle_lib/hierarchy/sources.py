@@ -10,6 +10,7 @@ import pandas as pd
 from pydantic import Field
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.files import sha256
 from miracle_lib.hierarchy.array import read_illumina_manifest, read_probe_masks
 from miracle_lib.hierarchy.gene_sets import read_gene_sets
 from miracle_lib.hierarchy.ontology import read_go, read_reactome
@@ -135,6 +136,29 @@ def annotation_files(
     raise MiracleError(
         f"there is no annotation source or file {str(name)!r}; there are {', '.join(sources)}"
     )
+
+
+def annotation_content(
+    name: str | Path, manifest: str | Path | None = None, mirror: str | Path | None = None
+) -> dict[str, Any]:
+    """Return all that a source depends on: its entry, and the checksum of each of its files.
+
+    Parameters
+    ----------
+    name, manifest, mirror
+        As in `load_annotation_source`.
+
+    Returns
+    -------
+    dict
+        Whatever JSON holds; another entry or another file gives another dict.
+    """
+    files = annotation_files(name, manifest=manifest, mirror=mirror)
+    entry = _read_sources(manifest).get(str(name))
+    return {
+        "entry": None if entry is None else entry.model_dump(),
+        "files": [[str(path), sha256(path)] for path in files],
+    }
 
 
 def load_annotation_source(

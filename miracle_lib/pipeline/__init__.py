@@ -4,7 +4,7 @@ from miracle_lib.pipeline import answers, data, models, questions  # importing r
 from miracle_lib.pipeline.book import build_book
 from miracle_lib.pipeline.notebooks import execute_run
 from miracle_lib.pipeline.pdf import print_book
-from miracle_lib.pipeline.run import Run, open_run
+from miracle_lib.pipeline.run import Run, open_run, reopen_run
 
 __all__ = [
     "Run",
@@ -16,4 +16,5 @@ __all__ = [
     "open_run",
     "print_book",
     "questions",
+    "reopen_run",
 ]

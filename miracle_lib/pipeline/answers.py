@@ -9,6 +9,7 @@ from miracle_lib import interpretation as interpret
 from miracle_lib.config import MANIFEST
 from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation.validation import fitted
+from miracle_lib.files import safe_name
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.pipeline.data import (
     all_samples,
@@ -34,7 +35,7 @@ def explained(run: Run, folder: Path) -> None:
     """Rank the pathways of every task against shuffled labels, and contrast its sites."""
     samples, model = all_samples(run), fitted_model(run)
     for task in model.tasks_:
-        _explain(run, model, task).to_csv(folder / f"{task}.csv")
+        _explain(run, model, task).to_csv(_named(folder, "tasks", task))
     contrasts = {task: _site_contrast(model, samples, task) for task in model.tasks_}
     pd.DataFrame(contrasts).to_csv(folder / "sites.csv")
 
@@ -48,7 +49,7 @@ def enriched(run: Run, folder: Path) -> None:
     sites = top_sites(run, task)
     for title, library in validation_sets(run).items():
         found = interpret.overrepresentation(sites, universe, site_gene(run), library)
-        found.to_csv(folder / f"{title}.csv")
+        found.to_csv(_named(folder, "libraries", title))
     permuted = []
     for seed in range(N_SEEDS[run.parameters.grid]):
         control = _unfitted(run, graph(run).permuted(seed), seed)
@@ -103,7 +104,10 @@ def _site_contrast(model: MiracleClassifier, samples: Samples, task: str) -> pd.
 
 def explanations(run: Run) -> dict[str, pd.DataFrame]:
     """Explanation of every task, by task."""
-    return {task: run.table("explained", task) for task in fitted_model(run).tasks_}
+    return {
+        task: run.table("explained", f"tasks/{safe_name(task)}")
+        for task in fitted_model(run).tasks_
+    }
 
 
 def leading_task(run: Run) -> str:
@@ -127,7 +131,16 @@ def top_sites(run: Run, task: str) -> pd.Index:
 
 def enrichment(run: Run) -> dict[str, pd.DataFrame]:
     """Over-representation of the leading task's sites, by library."""
-    return {title: run.table("enriched", title) for title in validation_sets(run)}
+    return {
+        title: run.table("enriched", f"libraries/{safe_name(title)}")
+        for title in validation_sets(run)
+    }
+
+
+def _named(folder: Path, part: str, name: str) -> Path:
+    """File of a task or library, whose name may be any text."""
+    (folder / part).mkdir(exist_ok=True)
+    return folder / part / f"{safe_name(name)}.csv"
 
 
 def marker_audit(run: Run, task: str) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from anndata import AnnData
 
 from miracle_lib.cohorts import covariate_names, merge_cohorts
 from miracle_lib.errors import MiracleError
+from miracle_lib.files import safe_name
 from miracle_lib.hierarchy import ArrayAnnotation, Hierarchy
 from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, optional_table, simulate
 from miracle_lib.pipeline.run import Run, step
@@ -16,14 +17,14 @@ from miracle_lib.preprocessing import estimate_cell_fractions, quality_control
 from miracle_lib.samples import Samples
 
 
-@step(uses=("seed",))
+@step(uses=("seed",), reads=("cohorts", "array"))
 def cohorts(run: Run, folder: Path) -> None:
     """Read or simulate each cohort, as it comes."""
     for adata in load_cohorts(run.profile, run.parameters.seed, run.mirror):
-        adata.write_h5ad(folder / f"{_cohort_name(adata)}.h5ad")
+        adata.write_h5ad(folder / f"{safe_name(_cohort_name(adata))}.h5ad")
 
 
-@step(uses=("seed",))
+@step(uses=("seed",), reads=("array", "gene_sets", "titles"))
 def annotation(run: Run, folder: Path) -> None:
     """Read or simulate the array annotation and the gene sets."""
     site_gene, mask, validation = load_annotation(run.profile, run.parameters.seed, run.mirror)
@@ -36,7 +37,7 @@ def annotation(run: Run, folder: Path) -> None:
             getattr(truth, name).to_csv(folder / f"truth_{name}.csv")
 
 
-@step(after=("cohorts", "annotation"))
+@step(reads=("quality", "merging"), after=("cohorts", "annotation"))
 def samples(run: Run, folder: Path) -> None:
     """Control the quality of each cohort, then merge them into one table of samples."""
     spec = run.profile.annotation

@@ -1,6 +1,6 @@
 """What a profile names outside the run: cohorts, array annotation and gene sets."""
 
-import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
@@ -9,15 +9,19 @@ from anndata import AnnData
 from miracle_lib.cohorts import (
     Simulation,
     annotate_sites,
-    fetch_cohorts,
     load_cohort,
     simulate_cohorts,
 )
-from miracle_lib.config import Profile
+from miracle_lib.cohorts.fetch import fetch_file
+from miracle_lib.cohorts.manifest import load_manifest
+from miracle_lib.config import AnnotationSpec, Profile
 from miracle_lib.files import sha256
-from miracle_lib.hierarchy import PathwayTree, annotation_files, load_annotation_source
+from miracle_lib.hierarchy import PathwayTree, load_annotation_source
+from miracle_lib.hierarchy.sources import annotation_content
+from miracle_lib.resources import MANIFEST
 
 GeneSets = dict[str, list[str]]
+Reader = Callable[[Profile, str | None], Any]
 
 
 def simulate(profile: Profile, seed: int) -> Simulation:
@@ -25,37 +29,49 @@ def simulate(profile: Profile, seed: int) -> Simulation:
     return simulate_cohorts(**profile.simulation.model_dump(), random_state=seed)
 
 
-def input_hashes(profile: Profile, mirror: str | None) -> dict[str, str]:
-    """Hash every outside file that a profile names, and the profile itself.
-
-    Parameters
-    ----------
-    profile : Profile
-        What the run works on.
-    mirror : str or None
-        Folder or URL that replaces the network.
-
-    Returns
-    -------
-    dict of str to str
-        Name of the file, or ``profile``, to its SHA-256 or content.
-    """
-    content = profile.model_dump(exclude={"title", "parameters"})
-    hashes = {"profile": json.dumps(content, sort_keys=True)}
+def _cohort_content(profile: Profile, mirror: str | None) -> Any:
+    """Cohorts: how each is described, and the checksum of each of its files."""
     if profile.simulated:
-        return hashes
-    fetched = fetch_cohorts(profile.cohorts, mirror=mirror)
-    hashes |= dict(zip(fetched["file"], fetched["sha256"], strict=True))
-    for name in _annotation_names(profile):
-        hashes |= {path.name: sha256(path) for path in annotation_files(name, mirror=mirror)}
-    return hashes
+        return profile.simulation.model_dump()
+    content = {}
+    for name in profile.cohorts:
+        manifest = load_manifest(name)
+        files = {
+            file.url: sha256(fetch_file(manifest.locate(file), mirror, checksum=file.sha256))
+            for file in manifest.files
+        }
+        content[name] = {"manifest": manifest.model_dump(), "files": files}
+    return {"cohorts": content, "allow_subset": profile.allow_subset}
 
 
-def _annotation_names(profile: Profile) -> list[str]:
-    """Every annotation source of a profile."""
-    spec = profile.annotation
-    optional = [name for name in (spec.probe_masks, spec.cell_reference) if name]
-    return [spec.array, spec.mask, *spec.validation.values(), *optional]
+def _source_content(names: Callable[[AnnotationSpec], Iterable[str | None]]) -> Reader:
+    """Give the reader of some annotation sources: their entries, and their files' checksums."""
+
+    def read(profile: Profile, mirror: str | None) -> Any:
+        if profile.simulated:
+            return profile.simulation.model_dump()
+        return {
+            name: annotation_content(name, mirror=mirror)
+            for name in names(profile.annotation)
+            if name is not None
+        }
+
+    return read
+
+
+# What steps read from outside: kind -> content that decides whether they are made again.
+READERS: dict[str, Reader] = {
+    "cohorts": _cohort_content,
+    "array": _source_content(lambda spec: [spec.array]),
+    "gene_sets": _source_content(lambda spec: [spec.mask, *spec.validation.values()]),
+    "titles": lambda profile, mirror: (
+        list(profile.annotation.validation) if profile.annotation else []
+    ),
+    "quality": _source_content(lambda spec: [spec.probe_masks, spec.cell_reference]),
+    "merging": lambda profile, mirror: profile.sites,
+    "ablations": lambda profile, mirror: sha256(MANIFEST / "ablations.yaml"),
+    "markers": lambda profile, mirror: sha256(MANIFEST / "markers.yaml"),
+}
 
 
 def load_cohorts(profile: Profile, seed: int, mirror: str | None) -> list[AnnData]:

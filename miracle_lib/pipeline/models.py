@@ -89,7 +89,7 @@ def signs(run: Run, folder: Path) -> None:
     table.to_csv(folder / "signs.csv")
 
 
-@step(uses=("seed", "grid", "selection", "n_sites"), after=("hierarchy",))
+@step(uses=("seed", "grid", "selection", "n_sites"), reads=("ablations",), after=("hierarchy",))
 def ablations(run: Run, folder: Path) -> None:
     """Take the model apart, one part at a time; finished cells are kept one by one."""
     _run_ablations(run, folder)

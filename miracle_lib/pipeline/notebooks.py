@@ -1,7 +1,5 @@
 """Executing the notebooks of a run in order, with checked parameters."""
 
-import hashlib
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -15,8 +13,12 @@ from miracle_lib.extras import needs
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline.run import Run
 from miracle_lib.resources import NOTEBOOKS
+from miracle_lib.store import digest, environment, module_code, only_one
 
 log = logging.getLogger(__name__)
+
+# What a notebook uses beside the results of its steps.
+SHOWS = ("plots", "interpretation", "evaluation", "studies", "preprocessing", "pipeline.answers")
 
 # The steps a notebook shows; they are run before it, where their progress can be seen.
 STEPS_OF = {
@@ -49,8 +51,9 @@ def _key(run: Run, notebook: Path, values: dict[str, Any]) -> str:
     cells = nbformat.read(notebook, as_version=4).cells
     source = [(cell.cell_type, cell.source) for cell in cells]
     steps = [run.key(name) for name in STEPS_OF[notebook.stem]]
-    text = json.dumps([source, values, steps], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    # A notebook draws what the steps made, and audits the published markers itself.
+    drawn = {name: module_code(f"miracle_lib.{name}") for name in SHOWS}
+    return digest([source, values, steps, drawn, run.reads("markers"), environment()])
 
 
 def _execute(run: Run, notebook: Path) -> None:
@@ -163,14 +166,16 @@ def execute_run(run: Run, chapters: Sequence[int] | None = None) -> None:
         A notebook is missing or fails; the executed copy with its error is kept.
     """
     _notebook_tools()
-    run.describe()
-    for number, (name, steps) in enumerate(STEPS_OF.items(), start=1):
-        if chapters is not None and number not in chapters:
-            continue
-        notebook = NOTEBOOKS / f"{name}.ipynb"
-        if not notebook.is_file():
-            raise MiracleError(f"{notebook} is missing; expected one notebook per chapter.")
-        log.info("chapter %d of %d: %s", number, len(STEPS_OF), name)
-        for step in steps:
-            run.folder(step)
-        _execute(run, notebook)
+    with only_one(run.directory):
+        run.describe()
+        for number, (name, steps) in enumerate(STEPS_OF.items(), start=1):
+            if chapters is not None and number not in chapters:
+                continue
+            notebook = NOTEBOOKS / f"{name}.ipynb"
+            if not notebook.is_file():
+                raise MiracleError(f"{notebook} is missing; expected one notebook per chapter.")
+            log.info("chapter %d of %d: %s", number, len(STEPS_OF), name)
+            for step in steps:
+                run.folder(step)
+            _execute(run, notebook)
+        run.write_provenance()

@@ -28,9 +28,11 @@ def publish(run: Run) -> dict[str, Path]:
     tables = run.directory / "tables"
     shutil.rmtree(tables, ignore_errors=True)
     for name in finished:
-        for table in sorted(run.folder(name).glob("*.csv")):
-            (tables / name).mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(table, tables / name / table.name)
+        folder = run.folder(name)
+        for table in sorted(folder.rglob("*.csv")):
+            target = tables / name / table.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(table, target)
     places = {
         "samples": run.directory / "samples.h5ad",
         "model": run.directory / "model",

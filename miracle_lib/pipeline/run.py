@@ -1,12 +1,10 @@
 """One run directory, its steps, and what each step reads and writes.
 
-A step is a function that fills a folder. The folder's name is a hash of all that the step
-depends on, so a step whose inputs are unchanged is found and not run again, runs with other
-parameters lie side by side, and a killed run continues: a step works in ``KEY.part`` and is
-renamed to ``KEY`` when it is complete.
+A step is a function that fills a folder of the run's `Store`. What a step depends on is declared
+beside it: parameters, what it reads from outside, and the steps before it; its code and the
+versions of the packages that compute are found by the store.
 """
 
-import hashlib
 import json
 import logging
 import os
@@ -15,16 +13,17 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from miracle_lib import __version__
 from miracle_lib.config import Parameters, Profile, check_parameters, load_profile, run_folder
+from miracle_lib.errors import MiracleError
 from miracle_lib.files import atomic_path, write_json
 from miracle_lib.resources import PACKAGE
+from miracle_lib.store import Store, code_of, digest, environment, only_one
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -32,66 +31,65 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "anndata", "gseapy", "captum")
-
 
 @dataclass(frozen=True)
 class Step:
-    """One unit of work: what it needs and the function that fills its folder."""
+    """One unit of work: what it needs and the function that fills its folder.
+
+    Attributes
+    ----------
+    name : str
+    make : callable
+    uses : tuple of str
+        Parameters that change the result.
+    reads : tuple of str
+        Kinds of outside content that it reads, see `miracle_lib.pipeline.inputs.READERS`.
+    after : tuple of str
+        Steps whose folders it reads.
+    """
 
     name: str
     make: Callable[["Run", Path], None]
     uses: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
 
 
 STEPS: dict[str, Step] = {}
 
 
-def step(*, uses: tuple[str, ...] = (), after: tuple[str, ...] = ()) -> Callable:
-    """Register a function as the step of its name.
-
-    Parameters
-    ----------
-    uses : tuple of str
-        Names of the parameters that change the result.
-    after : tuple of str
-        Steps whose folders it reads.
-    """
+def step(
+    *, uses: tuple[str, ...] = (), reads: tuple[str, ...] = (), after: tuple[str, ...] = ()
+) -> Callable:
+    """Register a function as the step of its name; see `Step`."""
 
     def register(make: Callable[["Run", Path], None]) -> Callable[["Run", Path], None]:
-        STEPS[make.__name__] = Step(make.__name__, make, uses, after)
+        STEPS[make.__name__] = Step(make.__name__, make, uses, reads, after)
         return make
 
     return register
 
 
-@cache
-def _code_digest() -> str:
-    """Hash of the library's source, without what only draws or talks."""
-    aside = {"cli.py", "config.py"}
-    files = sorted(p for p in PACKAGE.rglob("*.py") if "plots" not in p.parts)
-    digest = hashlib.sha256()
-    for path in files:
-        if path.name not in aside:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
 def _git_commit() -> str:
     """Commit of the working tree, or 'unknown' outside a repository."""
     command = ["git", "-C", str(PACKAGE), "rev-parse", "HEAD"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # git is not installed
+        return "unknown"
     return answer.stdout.strip() or "unknown"
 
 
 class Run:
     """A run directory with its checked parameters and its steps.
 
+    Opening a run writes nothing; a step is made when its folder is asked for and not there.
+
     Parameters
     ----------
     parameters : Parameters
-        Checked parameters.
+        Checked parameters; a relative ``run_dir`` belongs to the folder of the repository or, of an
+        installed package, to the current one.
     mirror : str, optional
         Folder or URL that replaces the network; default the variable ``MIRACLE_MIRROR``.
 
@@ -101,39 +99,45 @@ class Run:
         Folder of the run.
     profile : Profile
         What the run works on.
+    store : Store
+        Results of its steps.
     """
 
     def __init__(self, parameters: Parameters, mirror: str | None = None) -> None:
         self.parameters = parameters
         self.profile: Profile = load_profile(parameters.profile)
         self.directory = run_folder(parameters.run_dir)
+        self.store = Store(self.directory / "steps")
         self.mirror = mirror or os.environ.get("MIRACLE_MIRROR")
         self._loaded: dict[Any, Any] = {}
-        self._found: set[str] = set()
+        self._read: dict[str, Any] = {}
+        self._found: dict[str, Path] = {}
 
-    @cached_property
-    def inputs(self) -> dict[str, str]:
-        """Hash of everything that comes from outside: the profile and each file it names."""
-        from miracle_lib.pipeline.inputs import input_hashes
+    def reads(self, kind: str) -> Any:
+        """Content from outside that a step reads: manifests, and files by path and checksum."""
+        from miracle_lib.pipeline.inputs import READERS
 
-        return input_hashes(self.profile, self.mirror)
+        if kind not in self._read:
+            self._read[kind] = READERS[kind](self.profile, self.mirror)
+        return self._read[kind]
 
     def key(self, name: str) -> str:
         """Hash of all that the result of a step depends on."""
         step = STEPS[name]
         values = self.parameters.model_dump()
         parts = {
-            "code": _code_digest(),
-            "inputs": self.inputs,
+            "step": name,
+            "code": code_of(step.make),
+            "reads": {kind: self.reads(kind) for kind in step.reads},
             "parameters": {use: values[use] for use in step.uses},
             "after": [self.key(upstream) for upstream in step.after],
+            "environment": environment(),
         }
-        text = json.dumps([name, parts], sort_keys=True, default=str)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest(parts)
 
     def done(self, name: str) -> bool:
-        """Whether a step's result is there."""
-        return (self.directory / "steps" / name / self.key(name)).is_dir()
+        """Whether a step's result is there and whole."""
+        return name in self._found or self.store.find(name, self.key(name)) is not None
 
     def folder(self, name: str) -> Path:
         """Folder of a finished step; the step and those before it are run if they must.
@@ -143,24 +147,21 @@ class Run:
         name : str
             Name of a step.
         """
+        if name in self._found:
+            return self._found[name]
         for upstream in STEPS[name].after:
             self.folder(upstream)
-        done = self.directory / "steps" / name / self.key(name)
-        if done.is_dir():
-            if name not in self._found:
-                log.info("%s: unchanged, not run again", name)
-            self._found.add(name)
-            return done
-        self._found.add(name)
-        work = done.with_suffix(".part")
-        work.mkdir(parents=True, exist_ok=True)
-        self.describe()
-        log.info("%s: running", name)
-        started = time.monotonic()
-        STEPS[name].make(self, work)
-        work.replace(done)
-        log.info("%s: done in %.1f s", name, time.monotonic() - started)
-        return done
+        key = self.key(name)
+        found = self.store.find(name, key)
+        if found is None:
+            log.info("%s: running", name)
+            started = time.monotonic()
+            found = self.store.make(name, key, lambda work: STEPS[name].make(self, work))
+            log.info("%s: done in %.1f s", name, time.monotonic() - started)
+        else:
+            log.info("%s: unchanged, not run again", name)
+        self._found[name] = found
+        return found
 
     def load(self, name: str, file: str, read: Callable[[Path], Any]) -> Any:
         """Read a file of a step once; later calls give the same object."""
@@ -173,22 +174,44 @@ class Run:
         return self.load(name, f"{file}.csv", lambda path: pd.read_csv(path, index_col=0))
 
     def describe(self) -> None:
-        """Write what the run is: its parameters and its provenance."""
+        """Write what the run is: its parameters and its title. Only who makes a run does this."""
         write_json(self.directory / "parameters.json", self.parameters.model_dump())
         about = {"title": self.profile.title, "simulated": self.profile.simulated}
         write_json(self.directory / "run.json", about)
+
+    def write_provenance(self) -> None:
+        """Write what every finished step was made of, each with the versions it was made by."""
+        steps = {}
+        for name, folder in self._found.items():
+            receipt = self.store.receipt(name, folder.name)
+            steps[name] = {"key": folder.name, "environment": receipt["environment"]}
+        kinds = sorted({kind for name in self._found for kind in STEPS[name].reads})
         provenance = {
-            "inputs": self.inputs,
-            "code": _code_digest(),
+            "inputs": {kind: self.reads(kind) for kind in kinds},
+            "steps": steps,
             "git_commit": _git_commit(),
+            "miracle_lib": __version__,
             "python": platform.python_version(),
-            "packages": {name: version(name) for name in PACKAGES},
             "seed": self.parameters.seed,
         }
         write_json(self.directory / "provenance.json", provenance)
 
+    def is_described(self) -> bool:
+        """Whether the run directory was made with the parameters that were given."""
+        path = self.directory / "parameters.json"
+        if not path.is_file():
+            return False
+        described = json.loads(path.read_text("utf-8"))
+        given = self.parameters.model_dump(include=self.parameters.model_fields_set - {"run_dir"})
+        return all(described.get(name) == value for name, value in given.items())
+
+    def clean(self) -> list[Path]:
+        """Remove every result in the run directory that its parameters do not need."""
+        with only_one(self.directory):
+            return self.store.clean((name, self.key(name)) for name in STEPS)
+
     def figure(self, drawn: "Figure", name: str) -> "Image":
-        """Keep a figure in the run's ``figures`` folder as PNG, and give what a notebook shows.
+        """Give what a notebook shows of a figure; keep it in ``figures`` if the run is this one.
 
         Parameters
         ----------
@@ -200,21 +223,29 @@ class Run:
 
         from miracle_lib.plots import style
 
-        path = self.directory / "figures" / f"{name}.png"
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(style.png(drawn))
+        picture = style.png(drawn)
+        if self.is_described():
+            with atomic_path(self.directory / "figures" / f"{name}.png") as temporary:
+                temporary.write_bytes(picture)
         width = int(96 * drawn.get_figwidth())  # pixels of a page; the file has twice as many
-        return Image(path.read_bytes(), width=width)
+        return Image(picture, width=width)
 
     @property
     def banner(self) -> str:
-        """One sentence that says what the numbers of this run were computed on."""
+        """What the numbers of this run were computed on, and its parameters, as Markdown."""
+        from miracle_lib.plots.tables import parameter_box
+
+        title = self.profile.title
         if self.profile.simulated:
-            return (
-                f"**Simulated data.** All numbers on this page come from {self.profile.title}: "
-                "planted effects, no patients."
+            kind = (
+                f"**Simulated data.** All numbers on this page come from {title}: planted effects, "
+                "no patients."
             )
-        return f"**Real cohorts.** All numbers on this page come from {self.profile.title}."
+        else:
+            kind = f"**Real cohorts.** All numbers on this page come from {title}."
+        given = self.parameters.model_dump(include=self.parameters.model_fields_set - {"run_dir"})
+        given["profile"] = Path(self.parameters.profile).name  # no folder of a machine on a page
+        return f"{kind}\n\n{parameter_box(given)}"
 
 
 def open_run(**parameters: Any) -> Run:
@@ -231,3 +262,25 @@ def open_run(**parameters: Any) -> Run:
         An unknown parameter, a value of the wrong type, or an unknown profile.
     """
     return Run(check_parameters(parameters))
+
+
+def reopen_run(run_dir: str | Path) -> Run:
+    """Open a run that a command has made, with the parameters it was made with.
+
+    Parameters
+    ----------
+    run_dir : str or Path
+
+    Raises
+    ------
+    MiracleError
+        The folder holds no run, or its parameters are damaged.
+    """
+    path = Path(run_dir).absolute() / "parameters.json"
+    if not path.is_file():
+        raise MiracleError(f"{run_dir} holds no {path.name}; expected the folder of a run.")
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise MiracleError(f"{path} is damaged: it is not JSON ({error}).") from None
+    return Run(check_parameters({**values, "run_dir": str(path.parent)}))

@@ -276,3 +276,45 @@ def test_fetch_cohorts_lists_every_file(write_series, write_manifest, tmp_path):
     assert table.loc[0, ["cohort", "file"]].tolist() == ["GSE1", path.name]
     assert table.loc[0, "sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert table.loc[0, "bytes"] == path.stat().st_size
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://host/..%2f..%2fvictim", "http://host/a/..%2F..%2F..%2Fx.txt", "http:///etc/passwd"],
+)
+def test_an_address_that_leads_out_of_the_cache_is_refused(tmp_path, url):
+    cache = tmp_path / "deep" / "cache"
+    with pytest.raises(MiracleError, match="leads out of the folder of downloads"):
+        fetch_file(url, cache=cache)
+    assert not list(tmp_path.rglob("*victim*"))
+
+
+def test_a_redirect_to_this_machine_is_not_followed(tmp_path, monkeypatch):
+    asked = []
+
+    class Answer:
+        is_redirect = True
+
+        def __init__(self):
+            self.headers = {"Location": "http://127.0.0.1:1/secret"}
+
+        def close(self):
+            pass
+
+    def get(url, **options):
+        asked.append(url)
+        return Answer()
+
+    monkeypatch.setattr(fetch.requests, "get", get)
+    monkeypatch.setattr(fetch, "_is_local", lambda url: "127.0.0.1" in url)
+    with pytest.raises(MiracleError, match="an address of the local network; it is not followed"):
+        fetch_file("http://example.org/data.bin", cache=tmp_path)
+    assert asked == ["http://example.org/data.bin"]
+
+
+def test_addresses_of_this_machine_and_of_private_networks_are_local():
+    assert fetch._is_local("http://127.0.0.1:80/a")
+    assert fetch._is_local("http://10.1.2.3/a")
+    assert fetch._is_local("http://[::1]/a")
+    assert fetch._is_local("http://169.254.169.254/latest")
+    assert not fetch._is_local("http://8.8.8.8/a")

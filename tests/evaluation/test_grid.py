@@ -1,5 +1,6 @@
 import importlib
 import os
+import re
 import signal
 import threading
 import time
@@ -101,11 +102,21 @@ def test_key_follows_settings_data_and_function(cells_module):
     assert len({key, *(cell.key for cell in others)}) == 8
 
 
-def test_damaged_file_is_named(tmp_path, log, cells_module):
+@pytest.mark.parametrize("harm", ["cut", "number"])
+def test_a_damaged_cell_is_said_and_run_again(tmp_path, log, cells_module, caplog, harm):
     cell = Cell(cells_module.count, {"x": 1, "log": log})
-    (tmp_path / f"{cell.key}.json").write_text("{")
-    with pytest.raises(MiracleError, match="is damaged; expected a stored cell"):
-        run_grid([cell], tmp_path)
+    (before,) = run_grid([cell], tmp_path)
+    file = tmp_path / f"{cell.key}.json"
+    text = file.read_text()
+    changed = text[: len(text) // 2] if harm == "cut" else re.sub(r"\[1", "[2", text, count=1)
+    assert changed != text
+    file.write_text(changed)
+    (after,) = run_grid([cell], tmp_path)
+    assert [
+        message for message in caplog.messages if "is damaged; the cell is run again" in message
+    ]
+    for name, table in before.items():
+        pd.testing.assert_frame_equal(after[name], table)
 
 
 def test_killed_worker_of_a_cluster_loses_no_result(tmp_path, log, cells_module):

@@ -1,3 +1,4 @@
+import json
 import logging
 
 import pytest
@@ -6,7 +7,7 @@ from miracle_lib.config import Parameters
 from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline import open_run
 from miracle_lib.pipeline import run as module
-from miracle_lib.pipeline.run import Run, Step
+from miracle_lib.pipeline.run import Run, Step, reopen_run
 
 
 @pytest.fixture
@@ -83,19 +84,51 @@ def test_a_killed_step_finds_its_unfinished_work(tmp_path, monkeypatch):
     assert run.done("fragile")
 
 
-def test_changed_code_changes_every_key(tmp_path, made, monkeypatch):
-    before = new_run(tmp_path).key("first")
-    monkeypatch.setattr(module, "_code_digest", lambda: "other")
-    assert new_run(tmp_path).key("first") != before
-
-
-def test_a_run_describes_itself(tmp_path, made):
+def test_opening_a_run_and_making_its_steps_describes_nothing(tmp_path, made):
+    """What a reader finds there was written by who made the run."""
     new_run(tmp_path, seed=5).folder("first")
+    assert [path.name for path in tmp_path.iterdir()] == ["steps"]
+
+
+def test_a_run_describes_itself_with_the_versions_each_step_was_made_by(tmp_path, made):
+    run = new_run(tmp_path, seed=5)
+    run.folder("second")
+    run.describe()
+    run.write_provenance()
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert names == {"parameters.json", "provenance.json", "run.json"}
-    provenance = (tmp_path / "provenance.json").read_text()
-    assert '"seed": 5' in provenance
-    assert '"torch"' in provenance
+    provenance = json.loads((tmp_path / "provenance.json").read_text())
+    assert provenance["seed"] == 5
+    assert set(provenance["steps"]) == {"first", "second"}
+    assert "torch" in provenance["steps"]["first"]["environment"]
+
+
+def test_a_run_reopened_has_its_parameters_and_cleans_what_it_does_not_need(tmp_path, made):
+    new_run(tmp_path, seed=1).folder("second")
+    run = new_run(tmp_path, seed=2)
+    run.folder("second")
+    run.describe()
+    again = reopen_run(tmp_path)
+    assert again.parameters.seed == 2
+    assert len(again.clean()) == 2
+    assert again.done("first")
+    assert again.done("second")
+    assert not new_run(tmp_path, seed=1).done("first")
+    with pytest.raises(MiracleError, match="holds no parameters.json"):
+        reopen_run(tmp_path / "elsewhere")
+
+
+def test_a_reader_with_other_parameters_overwrites_no_figure(tmp_path, made):
+    from miracle_lib.plots import style
+
+    run = new_run(tmp_path, seed=1)
+    run.describe()
+    run.figure(style.new_figure(1), "a")
+    before = (tmp_path / "figures" / "a.png").read_bytes()
+    other = style.new_figure(2)
+    other.subplots()
+    new_run(tmp_path, seed=2).figure(other, "a")
+    assert (tmp_path / "figures" / "a.png").read_bytes() == before
 
 
 def test_a_notebook_with_a_mistyped_parameter_stops_at_once():

@@ -1,0 +1,298 @@
+"""What a result depends on, and whether it is whole."""
+
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from miracle_lib import store as module
+from miracle_lib.config import Parameters
+from miracle_lib.errors import MiracleError
+from miracle_lib.pipeline import inputs
+from miracle_lib.pipeline.run import STEPS, Run
+from miracle_lib.store import Store, code_of, digest, only_one
+
+
+def write(text):
+    def fill(folder):
+        (folder / "deep").mkdir(exist_ok=True)
+        (folder / "deep" / "a.txt").write_text(text)
+
+    return fill
+
+
+def test_a_result_is_made_once(tmp_path):
+    store = Store(tmp_path)
+    place = store.make("a", "key", write("one"))
+    assert store.make("a", "key", write("two")) == place
+    assert (place / "deep" / "a.txt").read_text() == "one"
+    assert "torch" in store.receipt("a", "key")["environment"]
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "delete", "receipt", "no receipt"])
+def test_a_damaged_result_is_noticed_said_and_made_again(tmp_path, caplog, harm):
+    store = Store(tmp_path)
+    place = store.make("a", "key", write("content"))
+    file = place / "deep" / "a.txt"
+    {
+        "flip": lambda: file.write_text("contenT"),
+        "cut": lambda: file.write_text("con"),
+        "delete": file.unlink,
+        "receipt": lambda: (place / "receipt.json").write_text("{"),
+        "no receipt": (place / "receipt.json").unlink,
+    }[harm]()
+    assert store.find("a", "key") is None
+    assert len(caplog.messages) == 1
+    assert "it is made again" in caplog.messages[0]
+    again = store.make("a", "key", write("content"))
+    assert (again / "deep" / "a.txt").read_text() == "content"
+    assert store.find("a", "key") == again
+
+
+def test_looking_for_a_result_writes_nothing(tmp_path):
+    store = Store(tmp_path / "runs")
+    assert store.find("a", "key") is None
+    assert not (tmp_path / "runs").exists()
+
+
+def test_unfinished_work_is_found_and_leaves_no_result(tmp_path):
+    store = Store(tmp_path)
+
+    def killed(folder):
+        write("half")(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.make("a", "key", killed)
+    assert store.find("a", "key") is None
+    seen = []
+    store.make("a", "key", lambda folder: seen.extend(p.name for p in folder.rglob("*.txt")))
+    assert seen == ["a.txt"]
+
+
+def test_clean_keeps_what_is_needed_and_its_unfinished_work(tmp_path):
+    store = Store(tmp_path)
+    for key in ("old", "new"):
+        store.make("a", key, write(key))
+    (tmp_path / "a" / "other.part").mkdir()
+    (tmp_path / "a" / "new.part").mkdir()
+    removed = store.clean([("a", "new")])
+    assert sorted(path.name for path in removed) == ["old", "other.part"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["new", "new.part"]
+
+
+def test_a_second_run_in_a_folder_is_refused_in_one_sentence(tmp_path):
+    program = f"""
+        from pathlib import Path
+        from miracle_lib.store import only_one
+        with only_one(Path({str(tmp_path)!r})):
+            print("in", flush=True)
+            input()
+    """
+    other = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(MiracleError, match="is in use by another run"), only_one(tmp_path):
+            pass
+    finally:
+        other.communicate("\n")
+    with only_one(tmp_path):
+        pass
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of four modules, in the place of this one."""
+    folder = tmp_path / "tiny"
+    (folder / "plots").mkdir(parents=True)
+    files = {
+        "__init__.py": "",
+        "steps.py": """
+            from tiny import tools
+            from tiny.plots.draw import line
+            from tiny.other import unused
+
+            LIMIT = 3
+
+            def helper(x):
+                return tools.double(x) + LIMIT
+
+            def make(run):
+                "Make it."
+                return helper(run)
+
+            def neighbour(run):
+                return unused(run)
+        """,
+        "tools.py": "from tiny.deep import twice\ndef double(x):\n    return twice(x)\n",
+        "deep.py": "def twice(x):\n    return 2 * x\n",
+        "other.py": "def unused(x):\n    return x\n",
+        "plots/__init__.py": "",
+        "plots/draw.py": "def line():\n    return 1\n",
+    }
+    for name, text in files.items():
+        (folder / name).write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(module, "PACKAGE", "tiny")
+
+    def key():
+        for cached in (module._closure, module._source, module._tree, module._module_digest):
+            cached.cache_clear()
+        for name in [name for name in sys.modules if name.split(".")[0] == "tiny"]:
+            del sys.modules[name]
+        import importlib
+
+        importlib.invalidate_caches()
+        return code_of(importlib.import_module("tiny.steps").make)
+
+    yield folder, key
+    for cached in (module._closure, module._source, module._tree, module._module_digest):
+        cached.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "again"),
+    [
+        ("steps.py", "return helper(run)", "return helper(run) + 1", True),
+        ("steps.py", "LIMIT = 3", "LIMIT = 4", True),
+        ("tools.py", "twice(x)", "twice(x) + 1", True),
+        ("deep.py", "2 * x", "3 * x", True),
+        ("deep.py", "    return 2 * x", '    "Twice."\n    # a reason\n    return 2 * x', False),
+        ("steps.py", "Make it.", "Make it well.", False),
+        ("steps.py", "return unused(run)", "return unused(run) + 1", False),
+        ("other.py", "return x", "return x + 1", False),
+        ("plots/draw.py", "return 1", "return 2", False),
+    ],
+)
+def test_a_step_is_made_again_when_code_that_it_uses_changes(package, file, old, new, again):
+    folder, key = package
+    before = key()
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new))
+    os.utime(folder / file, ns=(1, 1))  # the same second: nothing may rest on the time
+    assert (key() != before) is again
+
+
+def keys(tmp_path, profile, **values):
+    run = Run(Parameters(run_dir=str(tmp_path), profile=str(profile), **values))
+    return {name: run.key(name) for name in STEPS}
+
+
+EVERY = set(STEPS)
+AFTER_SAMPLES = EVERY - {"cohorts", "annotation", "open_questions"}
+FITTED = {"model", "scores", "experiments", "signs", "explained", "enriched", "stability"}
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"seed": 1}, EVERY),
+        ({"weighting": "uniform"}, FITTED),
+        ({"n_folds": 3}, {"scores", "experiments", "signs"}),
+        ({"top_sites": 7}, {"enriched"}),
+        ({"grid": "full"}, {"ablations", "signs", "explained", "enriched", "stability"}
+         | {"open_questions"}),
+        ({"min_genes": 4}, AFTER_SAMPLES - {"samples"}),
+    ],
+)  # fmt: skip
+def test_a_parameter_makes_again_what_uses_it(tmp_path, change, again):
+    before, after = keys(tmp_path, "demo"), keys(tmp_path, "demo", **change)
+    changed = {name for name in STEPS if before[name] != after[name]}
+    assert changed & EVERY_KNOWN == again & EVERY_KNOWN
+
+
+EVERY_KNOWN = EVERY & (FITTED | {"cohorts", "annotation", "samples", "hierarchy", "ablations"}
+                       | {"open_questions"})  # fmt: skip
+
+
+@pytest.fixture
+def real(tmp_path):
+    """A profile of two own cohorts whose tables have the same name, and its files."""
+    rows = "\n".join(f"cg{k:08d},0.1,0.9,0.4,0.6" for k in range(8))
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        ids = [f"{name}{k}" for k in range(4)]
+        (folder / "beta.csv").write_text(f"site,{','.join(ids)}\n{rows}\n")
+        people = "\n".join(f"{i},{'ill' if k % 2 else 'well'}" for k, i in enumerate(ids))
+        (folder / "people.csv").write_text(f"id,state\n{people}\n")
+        (tmp_path / f"{name}.yaml").write_text(
+            f"name: {name}\ntask: {name}\nplatform: 450K\ntissue: blood\n"
+            f"files:\n  - {{url: {name}/beta.csv, layout: table}}\n"
+            f"  - {{url: {name}/people.csv, layout: samples}}\n"
+            "phenotypes:\n  label: {key: state, case: ill, control: well}\n"
+        )
+    (tmp_path / "array.csv").write_text("site,gene\ncg00000000,A\n")
+    for name in ("mask", "check", "other"):
+        (tmp_path / f"{name}.gmt").write_text("One\t\tA\tB\n")
+    (tmp_path / "profile.yaml").write_text(
+        "title: two\ncohorts: [a.yaml, b.yaml]\n"
+        "annotation: {array: array.csv, mask: mask.gmt, validation: {Check: check.gmt}}\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "again"),
+    [
+        ("a.yaml", "case: ill, control: well", "case: well, control: ill", "cohorts"),
+        ("a.yaml", "task: a", "task: c", "cohorts"),
+        ("a.yaml", "tissue: blood", "tissue: skin", "cohorts"),
+        ("a.yaml", "name: a", "# a remark\nname: a", None),
+        ("a/beta.csv", "0.9", "0.8", "cohorts"),
+        ("b/beta.csv", "0.9", "0.8", "cohorts"),
+        ("b/people.csv", "ill", "gone", "cohorts"),
+        ("array.csv", "A", "B", "annotation"),
+        ("mask.gmt", "B", "C", "annotation"),
+        ("profile.yaml", "Check:", "Library:", "annotation"),
+        ("profile.yaml", "check.gmt", "other.gmt", "annotation"),
+        ("profile.yaml", "title: two", "title: three", None),
+    ],
+)
+def test_each_kind_of_change_outside_makes_again_what_reads_it(real, file, old, new, again):
+    def current():
+        return keys(real / "run", real / "profile.yaml")
+
+    before = current()
+    text = (real / file).read_text()
+    (real / file).write_text(text.replace(old, new))
+    after = current()
+    changed = {name for name in STEPS if before[name] != after[name]}
+    if again is None:
+        assert not changed
+    else:
+        assert again in changed
+        assert "model" in changed
+        assert "open_questions" not in changed
+
+
+@pytest.mark.parametrize(
+    ("kind", "again"), [("ablations", "ablations"), ("merging", "samples"), ("quality", "samples")]
+)
+def test_each_manifest_is_part_of_the_key_of_who_reads_it(tmp_path, monkeypatch, kind, again):
+    before = keys(tmp_path, "demo")
+    monkeypatch.setitem(inputs.READERS, kind, lambda profile, mirror: "other")
+    after = keys(tmp_path, "demo")
+    assert before[again] != after[again]
+    assert before["cohorts"] == after["cohorts"]
+
+
+def test_newer_packages_make_everything_again(tmp_path, monkeypatch):
+    before = keys(tmp_path, "demo")
+    from miracle_lib.pipeline import run
+
+    monkeypatch.setattr(run, "environment", lambda: {"torch": "99"})
+    assert all(before[name] != key for name, key in keys(tmp_path, "demo").items())
+
+
+def test_the_order_of_keys_is_no_content():
+    assert digest({"a": [1, 2], "b": 3}) == digest({"b": 3, "a": [1, 2]})
+    assert digest([1, 2]) != digest([2, 1])
