@@ -3,13 +3,15 @@
 from miracle_lib.cli.book import book
 from miracle_lib.cli.clean import clean
 from miracle_lib.cli.common import app
+from miracle_lib.cli.describe import describe
 from miracle_lib.cli.fetch import fetch
 from miracle_lib.cli.info import info
 from miracle_lib.cli.init import init
 from miracle_lib.cli.predict import predict
 from miracle_lib.cli.run import run
 
-for command in (init, fetch, run, book, clean, predict, info):  # in the order of the help page
+# in the order of the help page
+for command in (init, fetch, describe, run, book, clean, predict, info):
     app.command()(command)
 
 __all__ = ["app"]

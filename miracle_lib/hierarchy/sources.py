@@ -45,7 +45,7 @@ class AnnotationSource(Strict):
 
     Attributes
     ----------
-    kind : {"array", "probe_masks", "gene_sets", "go", "reactome", "symbols", "table"}
+    kind : {"array", "probe_masks", "gene_sets", "go", "reactome", "symbols", "table", "series"}
         What the files hold; decides how they are read (see `load_annotation_source`).
     title, version, citation, terms : str
         What a report says of it.
@@ -55,7 +55,9 @@ class AnnotationSource(Strict):
         How to come by a file without a url.
     """
 
-    kind: Literal["array", "probe_masks", "gene_sets", "go", "reactome", "symbols", "table"]
+    kind: Literal[
+        "array", "probe_masks", "gene_sets", "go", "reactome", "symbols", "table", "series"
+    ]
     title: str
     version: str
     files: list[SourceFile] = Field(min_length=1, max_length=2)
@@ -179,8 +181,9 @@ def load_annotation_source(
 
     Returns
     -------
-    ArrayAnnotation, dict of gene sets, PathwayTree, SymbolTable or DataFrame
-        By kind: "array", "gene_sets", "go" and "reactome", "symbols", "probe_masks" and "table".
+    ArrayAnnotation, dict of gene sets, PathwayTree, SymbolTable, DataFrame or dict of series
+        By kind: "array", "gene_sets", "go" and "reactome", "symbols", "probe_masks" and "table",
+        "series".
 
     Raises
     ------
@@ -202,6 +205,10 @@ def load_annotation_source(
         return read_illumina_manifest(paths[0], cache=cache)
     if kind == "probe_masks":
         return read_probe_masks(paths[0], cache=cache)
+    if kind == "series":
+        from miracle_lib.cohorts.geo_index import read_series_index  # only needed here
+
+        return read_series_index(paths[0])
     readers: dict[str, Callable[..., Any]] = {
         "gene_sets": read_gene_sets,
         "go": read_go,

@@ -41,7 +41,7 @@ def test_the_manifest_names_what_profiles_use():
     for name in ("illumina_450k", "go_bp", "reactome", "kegg", "hallmark", "probe_masks_450k"):
         assert name in listed.index
     assert "forbidden" in listed.loc["kegg", "terms"]
-    assert listed["citation"].str.contains("doi:").sum() == len(listed)
+    assert listed["citation"].str.contains("doi:|https:").sum() == len(listed)
 
 
 def test_files_are_found_in_a_mirror_by_name(tmp_path, monkeypatch):
