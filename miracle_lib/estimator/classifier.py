@@ -6,7 +6,7 @@ import hashlib
 import json
 import secrets
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -16,13 +16,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from miracle_lib.constraints import check_options
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import persistence
 from miracle_lib.estimator.options import (
     OF_CLASSIFIER,
     OF_TRAINING,
     Training,
-    check_options,
 )
 from miracle_lib.estimator.prediction import BLOCKS, Prediction, take_device
 from miracle_lib.hierarchy import Hierarchy
@@ -141,7 +141,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     (80, 2)
     """
 
-    _parameter_constraints = OF_CLASSIFIER
+    _parameter_constraints: ClassVar = OF_CLASSIFIER
 
     def __init__(
         self,

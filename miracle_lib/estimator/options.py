@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sklearn.base import BaseEstimator
-from sklearn.utils._param_validation import Interval, StrOptions, make_constraint
 
+from miracle_lib.constraints import (
+    AT_LEAST_ONE,
+    SHARE,
+    Interval,
+    StrOptions,
+    check_options,
+)
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.model.vae import ACTIVATIONS, NORMS
@@ -84,9 +90,6 @@ class PerStage:
         return f"three {whole}numbers, one per stage"
 
 
-AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
-SHARE = Interval(Real, 0, 1, closed="both")
-
 OF_TRAINING: dict[str, list[Any]] = {
     "stages": [StrOptions({"three", "joint"})],
     "epochs": [None, PerStage(Integral)],
@@ -118,33 +121,6 @@ OF_CLASSIFIER: dict[str, list[Any]] = {
 }
 
 
-def check_options(options: Mapping[str, Any], allowed: Mapping[str, list[Any]]) -> None:
-    """Refuse an option that is none of what is allowed.
-
-    Parameters
-    ----------
-    options : dict
-        Values by name.
-    allowed : dict
-        Constraints of each name, as scikit-learn declares those of its estimators.
-
-    Raises
-    ------
-    MiracleError
-
-    Examples
-    --------
-    >>> check_options({"progress": 5}, OF_TRAINING)
-    Traceback (most recent call last):
-    miracle_lib.errors.MiracleError: progress is 5; expected None or True or False
-    """
-    for name, value in options.items():
-        if not any(_constraint(each).is_satisfied_by(value) for each in allowed[name]):
-            *most, last = [_words(each) for each in allowed[name]]
-            words = f"{', '.join(most)} or {last}" if most else last
-            raise MiracleError(f"{name} is {value!r}; expected {words}")
-
-
 def check_settings(settings: Mapping[str, Any]) -> None:
     """Refuse what `MiracleClassifier.set_params` would be given, names of no option included.
 
@@ -164,25 +140,3 @@ def check_settings(settings: Mapping[str, Any]) -> None:
     if unknown:
         raise MiracleError(f"MiracleClassifier has no argument {unknown[0]!r}")
     check_options(settings, allowed)
-
-
-def _constraint(each: Any) -> Any:
-    """Return an object that tells whether a value satisfies it."""
-    return each if isinstance(each, PerStage) else make_constraint(each)
-
-
-def _words(each: Any) -> str:
-    """Say what a constraint allows."""
-    if isinstance(each, StrOptions):
-        names = sorted(each.options)
-        few = len(names) < 3
-        return " or ".join(map(repr, names)) if few else f"one of {', '.join(names)}"
-    if isinstance(each, Interval):
-        whole = "a whole number" if each.type is Integral else "a number"
-        bounded = each.right is not None
-        return f"{whole} " + (
-            f"from {each.left} to {each.right}" if bounded else f"of at least {each.left}"
-        )
-    if each == "boolean":
-        return "True or False"
-    return each.__name__ if isinstance(each, type) else str(each)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from numbers import Real
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
+from miracle_lib.constraints import Interval
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.preprocessing.table import SiteTransformer, cohort_of, site_positions
@@ -44,6 +46,8 @@ class CovariateResidualizer(SiteTransformer):
     True
     """
 
+    _parameter_constraints: ClassVar = {"ridge": [Interval(Real, 0, None, closed="left")]}
+
     def __init__(self, ridge: float = 1.0) -> None:
         self.ridge = ridge
 
@@ -72,8 +76,6 @@ class CovariateResidualizer(SiteTransformer):
         MiracleError
             If covariates are not given, do not fit ``X``, or ``X`` has missing values.
         """
-        if self.ridge < 0:
-            raise MiracleError(f"ridge is {self.ridge}; it must not be negative.")
         X = self._learn(X)
         covariates = _aligned(X, covariates)
         values = _complete(X, X.to_numpy(np.float64))

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.impute import KNNImputer
 from sklearn.utils.validation import check_is_fitted
 
+from miracle_lib.constraints import AT_LEAST_ONE, StrOptions
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.table import SiteTransformer, blocks, cohort_of, site_positions
-
-METHODS = ("mean", "median", "knn")
 
 
 class SiteImputer(SiteTransformer):
@@ -53,6 +52,11 @@ class SiteImputer(SiteTransformer):
     Name: cg1, dtype: float32
     """
 
+    _parameter_constraints: ClassVar = {
+        "method": [StrOptions({"mean", "median", "knn"})],
+        "n_neighbors": [AT_LEAST_ONE],
+    }
+
     def __init__(self, method: str = "mean", n_neighbors: int = 5) -> None:
         self.method = method
         self.n_neighbors = n_neighbors
@@ -78,10 +82,6 @@ class SiteImputer(SiteTransformer):
         MiracleError
             If a parameter is unknown, a value lies outside [0, 1], or nothing is present.
         """
-        if self.method not in METHODS:
-            raise MiracleError(f"method is {self.method!r}; expected {', '.join(METHODS)}.")
-        if self.n_neighbors < 1:
-            raise MiracleError(f"n_neighbors is {self.n_neighbors}; at least 1 is needed.")
         X = self._learn(X)
         groups = {"all": np.arange(len(X))}
         if cohort is not None:

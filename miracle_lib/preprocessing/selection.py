@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from scipy import special
 from sklearn.utils.validation import check_is_fitted
 
+from miracle_lib.constraints import AT_LEAST_ONE, CLIP, StrOptions
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.classes import two_classes
 from miracle_lib.preprocessing.scale import beta_to_m
 from miracle_lib.preprocessing.table import SiteTransformer, blocks, moments, site_positions
 from miracle_lib.samples import align, label_numbers
-
-METHODS = ("ttest", "variance", "none")
 
 
 class SiteSelector(SiteTransformer):
@@ -53,6 +52,12 @@ class SiteSelector(SiteTransformer):
     ['cg2']
     """
 
+    _parameter_constraints: ClassVar = {
+        "method": [StrOptions({"ttest", "variance", "none"})],
+        "k": [AT_LEAST_ONE],
+        "clip": [CLIP],
+    }
+
     def __init__(self, method: str = "ttest", k: int = 1000, clip: float = 0.001) -> None:
         self.method = method
         self.k = k
@@ -80,10 +85,6 @@ class SiteSelector(SiteTransformer):
             If a task has fewer than two cases or controls, a value lies outside [0, 1], or a
             parameter is unknown.
         """
-        if self.method not in METHODS:
-            raise MiracleError(f"method is {self.method!r}; expected {', '.join(METHODS)}.")
-        if self.k < 1:
-            raise MiracleError(f"k is {self.k}; at least 1 site per task is needed.")
         X = self._learn(X)
         self.selected_ = {}
         if self.method == "none":

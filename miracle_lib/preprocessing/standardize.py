@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
+from miracle_lib.constraints import CLIP, StrOptions
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.scale import beta_to_m
 from miracle_lib.preprocessing.table import (
@@ -56,6 +57,11 @@ class CohortStandardizer(SiteTransformer):
     3  0.71  0.71
     """
 
+    _parameter_constraints: ClassVar = {
+        "scale": [StrOptions(set(MIN_SD))],
+        "clip": [CLIP],
+    }
+
     def __init__(self, scale: str = "m", clip: float = 0.001) -> None:
         self.scale = scale
         self.clip = clip
@@ -80,10 +86,6 @@ class CohortStandardizer(SiteTransformer):
         MiracleError
             If a value lies outside [0, 1], a cohort is missing, or a parameter is unknown.
         """
-        if self.scale not in MIN_SD:
-            raise MiracleError(f"scale is {self.scale!r}; expected 'm' or 'beta'.")
-        if not 0 < self.clip < 0.5:
-            raise MiracleError(f"clip is {self.clip}; it must lie between 0 and 0.5.")
         X = self._learn(X)
         names = cohort_of(X, _ONE if cohort is None else cohort)
         self.cohorts_ = sorted(set(names))

@@ -6,7 +6,7 @@ Blocks keep what is computed beside a table of array size small.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 
+from miracle_lib.constraints import check_options
 from miracle_lib.errors import MiracleError
 from miracle_lib.samples import Samples, text_per_sample, value_table
 
@@ -34,8 +35,11 @@ class SiteTransformer(TransformerMixin, BaseEstimator):
         Their names, where `fit` was given names.
     """
 
+    _parameter_constraints: ClassVar[dict[str, list[Any]]]
+
     def _learn(self, X: Any) -> pd.DataFrame:
-        """Return the table to fit on, and keep which sites it has."""
+        """Check the options, return the table to fit on, and keep which sites it has."""
+        check_options(self.get_params(), self._parameter_constraints)
         frame = as_frame(X)
         self._sites_in = frame.columns
         self.n_features_in_ = frame.shape[1]

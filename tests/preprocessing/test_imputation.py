@@ -94,7 +94,7 @@ def test_present_values_stay_and_filled_ones_lie_between(values, holes, method):
 
 def test_refuses(merged):
     X, cohort = merged
-    with pytest.raises(MiracleError, match="method is 'zero'; expected mean, median, knn"):
+    with pytest.raises(MiracleError, match="method is 'zero'; expected one of knn, mean, median"):
         SiteImputer("zero").fit(X)
     with pytest.raises(MiracleError, match="n_neighbors is 0"):
         SiteImputer("knn", n_neighbors=0).fit(X)

@@ -114,7 +114,9 @@ def test_labels_are_aligned_and_may_be_any_two_classes(merged):
 
 def test_refuses(merged):
     X, Y, _ = merged
-    with pytest.raises(MiracleError, match="method is 'anova'; expected ttest"):
+    with pytest.raises(
+        MiracleError, match="method is 'anova'; expected one of none, ttest, variance"
+    ):
         SiteSelector("anova").fit(X, Y)
     with pytest.raises(MiracleError, match="k is 0"):
         SiteSelector(k=0).fit(X, Y)

@@ -3,8 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from anndata import AnnData
 from scipy import sparse, special
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 from sklearn.utils import ClassifierTags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -85,6 +88,38 @@ def test_every_kind_of_table_gives_the_same(transformer):
     np.testing.assert_allclose(transformer.transform(X.to_numpy()).to_numpy(), want)
     with pytest.raises(MiracleError, match="X has 2 features, but .* is expecting 3"):
         transformer.transform(X.to_numpy()[:, :2])
+
+
+def test_a_cohort_is_routed_to_the_steps_that_ask_for_it():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.uniform(0.1, 0.9, (20, 3)), columns=["cg1", "cg2", "cg3"])
+    y, cohort = np.arange(20) % 2, np.repeat(["A", "B"], 10)
+    with sklearn.config_context(enable_metadata_routing=True):
+        standardizer = CohortStandardizer().set_fit_request(cohort=True)
+        pipeline = make_pipeline(
+            standardizer.set_transform_request(cohort=True), LogisticRegression()
+        ).fit(X, y, cohort=cohort)
+        assert pipeline[0].cohorts_ == ["A", "B"]
+        z = CohortStandardizer().fit_transform(X, cohort=cohort)
+        expected = LogisticRegression().fit(z, y).predict_proba(z)
+        np.testing.assert_array_equal(pipeline.predict_proba(X, cohort=cohort), expected)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "message"),
+    [
+        (CohortStandardizer(scale="z"), "scale is 'z'; expected 'beta' or 'm'"),
+        (CohortStandardizer(clip=0.5), "clip is 0.5; expected a number between 0 and 0.5"),
+        (SiteImputer(n_neighbors="5"), "n_neighbors is '5'; expected a whole number of at least 1"),
+        (SiteSelector(k=2.5), "k is 2.5; expected a whole number of at least 1"),
+        (SiteSelector(k=None), "k is None"),
+        (CovariateResidualizer(ridge=np.nan), "ridge is nan; expected a number of at least 0"),
+    ],
+)
+def test_options_are_refused_before_any_work(transformer, message):
+    with pytest.raises(MiracleError, match=message):
+        transformer.fit(pd.DataFrame({"cg1": [0.1, 0.2, 0.3]}), [0, 1, 0])
+    assert transformer.get_params().keys() == transformer._parameter_constraints.keys()
 
 
 def _first(X):
