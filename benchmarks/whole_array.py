@@ -81,7 +81,7 @@ def _train(folder: Path) -> dict[str, object]:
         "edges": [layer.weight.numel() for layer in _layers(model)],
         "residual": len(model.residual_sites_),
         "recovery": _recovery(model, X, Y, cohort, truth),
-        "share": model.residual_share_.mean(),
+        "share": model.block_share_["sites"].mean(),
     }
 
 
@@ -157,9 +157,7 @@ def main() -> None:
     print("| " + " | ".join(recovery.columns) + " |\n" + "|---" * len(recovery.columns) + "|")
     for row in recovery.itertuples(index=False):
         print(f"| {row[0]} | {row[1]} | {row[2]:.1f} | {row[3]} | {row[4]:.3f} |")
-    print(
-        f"\nMean share of a prediction that comes from sites without a gene: {result['share']:.2f}"
-    )
+    print(f"\nMean share of a prediction that is said by sites, not genes: {result['share']:.2f}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -24,7 +25,7 @@ from miracle_lib.estimator.options import (
     OF_TRAINING,
     Training,
 )
-from miracle_lib.estimator.prediction import BLOCKS, Prediction, take_device
+from miracle_lib.estimator.prediction import Prediction, take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.coding import CovariateCoder
@@ -47,11 +48,11 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     """Multi-task case/control classifier whose hidden layers are genes and pathways.
 
     A masked variational autoencoder (site -> gene -> pathway -> gene -> site) learns from all
-    samples; heads, one per task, read pathway activities, gene activations and the sites
-    that the hierarchy does not reach. How strongly each of the three blocks is penalised, and how
-    much the tasks share, is found by the evidence of the labels. Input are beta values,
-    standardised per cohort by training statistics; a task is predicted under the statistics of
-    its own cohort.
+    samples; heads, one per task, read pathway activities, gene activations and sites. How large the
+    weight of each may be is learned from its own association with the labels and from that of its
+    relatives: the sites of its gene, the genes of its pathways, and the same in the other tasks.
+    Input are beta values, standardised per cohort by training statistics; a task is predicted
+    under the statistics of its own cohort.
 
     Parameters
     ----------
@@ -61,11 +62,12 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         Task-weighting policy, see `miracle_lib.model.weighting`.
     ceiling : dict of str to float, optional
         Single-task accuracy of each task, for ``"pwinval"``. Default: estimated by inner
-        single-task fits.
+        fits whose tasks share no weights.
     sharing : "auto" or float, default "auto"
         Correlation of the head weights between tasks: 0 independent, 1 the same.
-    residual : bool, default True
-        Let the sites that the hierarchy does not reach contribute; False ignores them.
+    reads : sequence of {"pathways", "genes", "sites"}, default all three
+        What the heads read. ``("pathways",)`` is the strict bottleneck: pathway activities and
+        nothing else. Without ``"sites"``, sites that the hierarchy does not reach are ignored.
     variational : bool, default True
         False: a plain autoencoder, no sampling and no Kullback-Leibler term.
     condition_on_cohort : bool, default True
@@ -75,7 +77,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     norm : {"none", "batch", "layer"}, default "none"
         Of the gene layers.
     head_units : int, optional
-        Units of a hidden layer (tanh) between each of the three blocks and each task's logit,
+        Units of a hidden layer (tanh) between each block and each task's logit,
         trained by gradient steps with early stopping. Default: linear heads, solved for exactly.
     likelihood : {"gaussian", "mse"}, default "gaussian"
         Of the standardised values that the autoencoder reconstructs: one learned variance per
@@ -122,9 +124,8 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     fine_tuned_ : list of bool
         Whether stage three lowered the held-out loss clearly and was kept, per member.
     block_share_ : DataFrame, tasks x blocks
-        Share of pathways, genes and residual sites in the spread of the training predictions.
-    residual_share_ : Series
-        Its column ``residual``.
+        Share of pathways, genes and sites in the spread of the training predictions. A gene has
+        what its sites have in common, a pathway what its genes have, a site its deviation.
 
     References
     ----------
@@ -150,7 +151,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         weighting: str = "pwinval",
         ceiling: dict[str, float] | None = None,
         sharing: Literal["auto"] | float = "auto",
-        residual: bool = True,
+        reads: Sequence[str] = ("pathways", "genes", "sites"),
         variational: bool = True,
         condition_on_cohort: bool = True,
         activation: str = "identity",
@@ -169,7 +170,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         self.weighting = weighting
         self.ceiling = ceiling
         self.sharing = sharing
-        self.residual = residual
+        self.reads = reads
         self.variational = variational
         self.condition_on_cohort = condition_on_cohort
         self.activation = activation
@@ -316,7 +317,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         """Order the sites: those of the hierarchy, then the residual ones."""
         self.hierarchy_ = self.hierarchy.restrict(sites)
         outside = sites[~sites.isin(self.hierarchy_.sites)]
-        self.residual_sites_ = outside if self.residual else outside[:0]
+        self.residual_sites_ = outside if "sites" in self.reads else outside[:0]
         self.sites_ = self.hierarchy_.sites.append(self.residual_sites_)
 
     def _fit_standardizer(self, X: pd.DataFrame, cohort: np.ndarray) -> np.ndarray:
@@ -380,6 +381,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     def _network_options(self) -> dict[str, Any]:
         """Return the options of a member."""
         return {
+            "reads": tuple(self.reads),
             "head_units": self.head_units,
             "activation": self.activation,
             "norm": self.norm,
@@ -389,7 +391,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
 
     def _block_shares(self, data: TrainingData) -> pd.DataFrame:
         """Return each block's share of the spread of the training predictions, per task."""
-        total = pd.DataFrame(0.0, self.tasks_, list(BLOCKS))
+        total = pd.DataFrame(0.0, self.tasks_, list(self.reads))
         for member in self.members_:
             with torch.no_grad():
                 shares = member.heads.shares(member.features(data.x, data.covariates))

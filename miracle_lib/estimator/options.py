@@ -21,6 +21,7 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.model.vae import ACTIVATIONS, NORMS
 from miracle_lib.model.weighting import POLICIES
+from miracle_lib.training.member import BLOCKS
 from miracle_lib.training.settings import PRESETS
 
 
@@ -90,6 +91,18 @@ class PerStage:
         return f"three {whole}numbers, one per stage"
 
 
+class Blocks:
+    """Constraint: one or more of the blocks that heads can read."""
+
+    def is_satisfied_by(self, value: Any) -> bool:
+        """Return whether a value names blocks, each once."""
+        named = isinstance(value, tuple | list) and len(value) == len(set(map(str, value)))
+        return named and len(value) > 0 and set(value) <= set(BLOCKS)
+
+    def __str__(self) -> str:
+        return f"one or more of {', '.join(BLOCKS)}"
+
+
 OF_TRAINING: dict[str, list[Any]] = {
     "stages": [StrOptions({"three", "joint"})],
     "epochs": [None, PerStage(Integral)],
@@ -104,7 +117,7 @@ OF_CLASSIFIER: dict[str, list[Any]] = {
     "weighting": [StrOptions(set(POLICIES))],
     "ceiling": [None, Mapping],
     "sharing": [StrOptions({"auto"}), SHARE],
-    "residual": ["boolean"],
+    "reads": [Blocks()],
     "variational": ["boolean"],
     "condition_on_cohort": ["boolean"],
     "activation": [StrOptions(set(ACTIVATIONS))],

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BLOCKS = ("pathways", "genes", "residual")
-
 
 class Prediction:
     """The methods of a fitted `MiracleClassifier` that do not change it."""
@@ -48,12 +46,6 @@ class Prediction:
     _coder: CovariateCoder
     _columns: pd.Index | None
     _cohorts_of: dict[str, list[str]]
-
-    @property
-    def residual_share_(self) -> pd.Series:
-        """Share of the residual sites in the spread of the training predictions, per task."""
-        check_is_fitted(self, "members_")
-        return self.block_share_["residual"]
 
     @property
     def network_(self) -> MaskedVAE:

@@ -170,7 +170,7 @@ def weight_products(model: "MiracleClassifier", task: str) -> dict[str, pd.Serie
     -------
     dict of str to Series
         ``"pathway"``: the head's weight. ``"gene"``: through its pathways plus direct.
-        ``"site"``: through its genes, or direct for residual sites. Means over members; the
+        ``"site"``: through its genes plus direct. Means over members; the
         activation is passed over, so that they are exact for a linear network only.
 
     Raises
@@ -185,10 +185,12 @@ def weight_products(model: "MiracleClassifier", task: str) -> dict[str, pd.Serie
         for member in model.members_:
             network, heads = member.network, member.heads.blocks
             weight = {k: head.output.weight[index, 0].cpu().numpy() for k, head in heads.items()}
-            pathway = weight["pathways"]
-            gene = edge_weights(h.gene_pathway, network.gene_to_mean) @ pathway + weight["genes"]
+            pathway = weight.get("pathways", np.zeros(len(h.pathways)))
+            gene = edge_weights(h.gene_pathway, network.gene_to_mean) @ pathway
+            gene = gene + weight.get("genes", 0.0)
             site = edge_weights(h.site_gene, network.site_to_gene) @ gene
-            site = np.concatenate([site, weight.get("residual", pathway[:0])])
+            direct = weight.get("sites", np.zeros(len(site)))
+            site = np.concatenate([site, 0 * direct[len(site) :]]) + direct
             for name, value in {"pathway": pathway, "gene": gene, "site": site}.items():
                 totals[name] = totals.get(name, 0) + value / len(model.members_)
     axes = {"pathway": h.pathways, "gene": h.genes, "site": model.sites_}
@@ -238,9 +240,15 @@ def agreement(model: "MiracleClassifier", X: Samples | pd.DataFrame, task: str) 
         gradient = attribute(model, X, task, level).abs().mean()
         deeplift = attribute(model, X, task, level, "deeplift").abs().mean()
         weights = products[level].abs() * spread[level]
+        gradient, deeplift, weights = (_rounded(each) for each in (gradient, deeplift, weights))
         rows[level] = {
             "integrated gradients ~ DeepLIFT": gradient.corr(deeplift, method="spearman"),
             "integrated gradients ~ weights": gradient.corr(weights, method="spearman"),
             "DeepLIFT ~ weights": deeplift.corr(weights, method="spearman"),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("level")
+
+
+def _rounded(sizes: pd.Series) -> pd.Series:
+    """Set to zero what is there by rounding only, so that it has no rank of its own."""
+    return sizes.where(sizes > 1e-5 * sizes.max(), 0.0)

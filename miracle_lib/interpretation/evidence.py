@@ -7,7 +7,7 @@ Three measures, each linear algebra, so that a shuffle costs a matrix product an
 - *undirected*: the same for absolute associations, which finds pathways whose sites move in both
   directions, and which counts only what exceeds the average over all sites;
 - *network*: the pathway's contribution to the logit (cases minus controls) after linear heads are
-  refitted on the frozen encoder, beside genes and residual sites, whatever heads the model has.
+  refitted on the frozen encoder, beside genes and sites, whatever heads the model has.
 
 Each is divided by its own standard deviation over the shuffles and the true labels. That removes
 what the size of a node alone gives it. Their sum, standardised in the same way, is compared with
@@ -40,9 +40,8 @@ class Problem:
     latent : array, n_samples x n_pathways
         Pathway activities.
     covariance : array, n_samples x n_samples
-        Prior covariance of the logits under the model's heads.
-    latent_scale : float
-        Prior standard deviation of the logit that the pathways contribute.
+        Prior covariance of the logits of refitted heads on pathways, genes and sites, the same
+        whatever the labels.
     member : sparse array, n_sites x n_pathways
         1 where a site reaches a pathway.
     label : array of 0 and 1
@@ -57,7 +56,6 @@ class Problem:
     sites: np.ndarray
     latent: np.ndarray
     covariance: np.ndarray
-    latent_scale: float
     member: sparse.csr_array
     label: np.ndarray
     block: np.ndarray
@@ -142,7 +140,7 @@ def _measures(problem: Problem, labels: np.ndarray) -> dict[str, np.ndarray]:
     inverse = np.linalg.inv((member.T @ member).toarray() + RIDGE * np.eye(member.shape[1]))
     noise = LOGISTIC_VARIANCE * np.eye(n)
     dual = np.linalg.solve(problem.covariance + noise, residual(labels))
-    weight = problem.latent_scale * (problem.latent - problem.latent.mean(axis=0)).T @ dual
+    weight = (problem.latent - problem.latent.mean(axis=0)).T @ dual
     use = weight * (latent.T @ y)
     directed, undirected = [], []
     for start in range(0, labels.shape[1], _CHUNK):

@@ -23,6 +23,9 @@ from miracle_lib.samples import Samples, as_samples
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
 
+# Prior variance of what each block adds to a logit, of the heads that are refitted.
+REFIT_VARIANCE = {"pathways": 4.0, "genes": 1.0, "sites": 1.0}
+
 
 def explain(
     model: "MiracleClassifier",
@@ -238,17 +241,15 @@ def _samples_of(X, task: str, y, **parts) -> Samples:
 def _problem(model, samples: Samples, task: str) -> Problem:
     """Collect what the evidence needs from the model's frozen encoder."""
     z = model.standardized(samples.values, task)
-    index = model.tasks_.index(task)
     conditions = model.logit_module(task).covariates.expand(len(z), -1)
     members = [member.features(z, conditions) for member in model.members_]
     features = {
         name: np.mean([unit_variance(m[name].double().cpu().numpy()) for m in members], axis=0)
-        for name, block in members[0].items()
-        if block.shape[1]  # no residual sites: no block, and none in the prior
+        for name in members[0]
     }
-    scale = dict(zip(features, model.prior_.scale[index], strict=False))
+    # The model's own prior has seen the labels, and would not be exchangeable with shuffled ones.
     covariance = sum(
-        scale[name] ** 2 * block @ block.T / block.shape[1] for name, block in features.items()
+        REFIT_VARIANCE[name] * block @ block.T / block.shape[1] for name, block in features.items()
     )
     n = len(samples)
     cohort = np.full(n, task) if samples.cohort is None else samples.cohort.to_numpy()
@@ -258,7 +259,6 @@ def _problem(model, samples: Samples, task: str) -> Problem:
         sites=z.cpu().numpy()[:, : len(model.hierarchy_.sites)],
         latent=features["pathways"],
         covariance=covariance,
-        latent_scale=scale["pathways"],
         member=membership(model.hierarchy_),
         label=samples.labels[task].to_numpy(),
         block=np.arange(n) if samples.subject is None else pd.factorize(samples.subject)[0],

@@ -21,7 +21,7 @@ from miracle_lib.studies.replicates import (
     mean_interval,
 )
 
-MODELS = ("masked", "masked + residual", "dense")
+MODELS = ("masked", "masked + sites", "dense")
 
 HIDDEN: dict[str, dict[str, Any]] = {
     "small": {"outside": (0.0, 0.5, 1.0), "n_replicates": 2, "n": 60, "n_sites": 1000}
@@ -65,8 +65,9 @@ def hidden_cell(
     planted_as = {"outside": outside, "shared": 1.0, "effect": 0.2}
     data = make_replicate(n, n_test, seed, n_sites=n_sites, **planted_as)
     hierarchy = all_sites_dense(data) if name == "dense" else data.hierarchy
+    reads = ("pathways", "genes") if name == "masked" else ("pathways", "genes", "sites")
     network = MiracleClassifier(
-        hierarchy, residual=name != "masked", random_state=seed, training=Training(progress=False)
+        hierarchy, reads=reads, random_state=seed, training=Training(progress=False)
     ).set_params(**model)
     network = fitted(network, data.train)
     proba, sites = probabilities(network, data.test), data.train.sites
@@ -94,8 +95,8 @@ def hidden_patterns(
 ) -> pd.DataFrame:
     """Do the constraints hide new patterns? Plant effects in genes that no pathway contains.
 
-    Three models of the same width are compared: masked alone, masked with the residual block for
-    sites without a pathway (the default), and a dense one that connects every site to every unit.
+    Three models of the same width are compared: masked alone (heads on pathways and genes), the
+    default, whose heads read sites too, and a dense one that connects every site to every unit.
 
     Parameters
     ----------

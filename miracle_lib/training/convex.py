@@ -1,8 +1,8 @@
 """The heads on fixed features: a convex problem, solved in the space of the samples."""
 
-import copy
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -13,53 +13,120 @@ from torch import Tensor
 
 from miracle_lib.model import TaskHeads
 from miracle_lib.training.prior import Pairs, Prior
+from miracle_lib.training.relatives import Relatives, moderated_t, prior_variances
 
-FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 COLUMNS = 4_096  # features handled at a time
-CAUTION = 0.01  # relative fall in cross-entropy that a factor of two away from 1 must bring
+SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviations of a logit
+SHARINGS = (0.0, 0.5, 0.9)
+# Shares of a logit's variance: sites alone, or the encoder's averages beside them.
+MIXES = ({"sites": 1.0}, {"sites": 0.6, "genes": 0.2, "pathways": 0.2})
 
 
-@dataclass
-class Features:
-    """Blocks of features with the mean, SD and width that bring them to a common scale."""
+class Folds:
+    """The inner folds of the labelled pairs: what is left out of each subset of them.
 
-    blocks: dict[str, Tensor]
-    mean: dict[str, Tensor]
-    unit: dict[str, Tensor]
+    Subset k leaves out fold k; the last subset leaves out nothing.
+    """
 
-    @classmethod
-    def of(cls, blocks: dict[str, Tensor]) -> "Features":
-        """Measure blocks; empty ones are dropped, features that do not vary are switched off."""
-        blocks = {name: block for name, block in blocks.items() if block.shape[1]}
-        mean = {name: block.mean(0) for name, block in blocks.items()}
-        unit = {}
-        for name, block in blocks.items():
-            spread = block.std(0, correction=0)
-            alive = spread > 1e-6
-            spread = torch.where(alive, spread, torch.inf)
-            unit[name] = spread * max(int(alive.sum()), 1) ** 0.5
-        return cls(blocks, mean, unit)
+    def __init__(self, folds: np.ndarray, pairs: Pairs) -> None:
+        self.names, self.fold = np.unique(folds), folds[pairs.row]
 
-    def parts(self, name: str) -> Iterator[tuple[slice, Tensor]]:
-        """Yield columns of a block with features of variance 1 / width: bounds memory."""
-        for start in range(0, self.blocks[name].shape[1], COLUMNS):
-            part = slice(start, start + COLUMNS)
-            scaled = self.blocks[name][:, part] - self.mean[name][part]
-            scaled /= self.unit[name][part]
-            yield part, scaled
+    def __len__(self) -> int:
+        return len(self.names)
 
-    def grams(self) -> list[np.ndarray]:
-        """Return the inner products of the samples in each block; their mean diagonal is 1."""
-        n_samples = len(self.blocks["pathways"])
-        grams = []
-        for name in self.blocks:
-            gram = np.zeros((n_samples, n_samples))
-            for _, scaled in self.parts(name):
-                # In double: rounding would make the matrix indefinite, and Cholesky fail.
-                scaled = scaled.double()
-                gram += (scaled @ scaled.T).cpu().numpy()
-            grams.append(gram)
-        return grams
+    def kept(self, subset: int) -> np.ndarray:
+        """Return which pairs a subset has; -1 is the last subset."""
+        if subset in (-1, len(self)):
+            return np.ones(len(self.fold), bool)
+        return self.fold != self.names[subset]
+
+    def index(self, fold: int) -> int:
+        """Return the subset that leaves out a fold."""
+        return int(np.flatnonzero(self.names == fold)[0])
+
+
+class Block:
+    """One block of features: scale, prior variances and inner products, per subset of the labels.
+
+    Variances are found from the labels, so each subset has its own: what is predicted for a fold
+    knows nothing of its labels.
+
+    Attributes
+    ----------
+    values : Tensor, shape (n_samples, n_features)
+    mean, unit : Tensor, shape (n_features,)
+        Mean and standard deviation (infinite where a feature does not vary).
+    variances : list of ndarray, shape (n_features, n_tasks)
+    grams : list of ndarray, shape (n_pairs, n_pairs)
+    """
+
+    def __init__(
+        self,
+        name: str,
+        values: Tensor,
+        pairs: Pairs,
+        folds: Folds,
+        n_tasks: int,
+        relatives: Relatives,
+    ) -> None:
+        self.values, self.mean = values, values.mean(0)
+        spread = values.std(0, correction=0)
+        self.unit = torch.where(spread > 1e-6, spread, torch.inf)
+        alive = (spread > 1e-6).cpu().numpy()
+        self.variances = [
+            prior_variances(association, alive, relatives, name)
+            for association in self._associations(pairs, folds, n_tasks, alive)
+        ]
+        self.grams = [self._gram(variance, pairs) for variance in self.variances]
+
+    def parts(self, chosen: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Tensor]]:
+        """Yield numbers and values of features of mean 0 and variance 1: bounds memory."""
+        chosen = np.arange(self.values.shape[1]) if chosen is None else chosen
+        for start in range(0, len(chosen), COLUMNS):
+            part = chosen[start : start + COLUMNS]
+            at = torch.from_numpy(part).to(self.values.device)
+            yield part, (self.values[:, at] - self.mean[at]) / self.unit[at]
+
+    def _associations(
+        self, pairs: Pairs, folds: Folds, n_tasks: int, alive: np.ndarray
+    ) -> list[np.ndarray]:
+        """Return the association of every feature with every task, on each subset; one pass."""
+        n = len(self.values)
+        cells = [
+            [pairs.row[(folds.fold == f) & (pairs.task == t) & (pairs.label == c)]
+             for t in range(n_tasks) for c in (0, 1)]
+            for f in folds.names
+        ]  # fmt: skip
+        member = np.zeros((len(folds) * n_tasks * 2, n), np.float32)
+        for cell, rows in enumerate(chain.from_iterable(cells)):
+            member[cell, rows] = 1
+        member = torch.from_numpy(member).to(self.values)
+        shape = (len(folds), n_tasks, 2)
+        number = member.sum(1).cpu().numpy().reshape(shape).astype(float)
+        total, square = np.zeros((2, *shape, self.values.shape[1]))
+        for part, scaled in self.parts():
+            total[..., part] = (member @ scaled).cpu().numpy().reshape(*shape, -1)
+            square[..., part] = (member @ scaled.square()).cpu().numpy().reshape(*shape, -1)
+        found = []
+        for left_out in [*range(len(folds)), []]:
+            sums = [np.delete(table, left_out, axis=0).sum(0) for table in (total, square, number)]
+            tasks = zip(*sums, strict=True)
+            found.append(np.stack([moderated_t(*each, alive) for each in tasks], axis=1))
+        return found
+
+    def _gram(self, variance: np.ndarray, pairs: Pairs) -> np.ndarray:
+        """Return the inner products of the pairs; their mean diagonal is about 1."""
+        gram = np.zeros((len(pairs), len(pairs)))
+        for part, scaled in self.parts(np.flatnonzero(variance.any(1))):
+            # In double: rounding would make the matrix indefinite, and Cholesky fail.
+            root = torch.from_numpy(np.sqrt(variance[part].T)).to(scaled.device)
+            rows = scaled.double()[torch.from_numpy(pairs.row)]
+            rows = rows * root[torch.from_numpy(pairs.task)]
+            gram += (rows @ rows.T).cpu().numpy()
+        return gram
+
+
+Blocks = dict[str, Block]
 
 
 class HeadProblem:
@@ -68,20 +135,26 @@ class HeadProblem:
     With K = L L' the prior covariance of the logits of all labelled pairs, the weights are
     ``features' K^-1 L a``, and the problem is the logistic regression of the labels on the rows
     of L with penalty ``|a|^2 / 2``: as many unknowns as labelled pairs, however many features.
+    Each subset of the labels has its own K.
     """
 
-    def __init__(self, grams: list[np.ndarray], pairs: Pairs, prior: Prior, n_tasks: int) -> None:
-        self.pairs, self.prior, self.n_tasks = pairs, prior, n_tasks
-        covariance = prior.covariance(grams, pairs)
-        jitter = 1e-6 * covariance.diagonal().mean() + 1e-12
-        covariance[np.diag_indices_from(covariance)] += jitter
-        self.root = cholesky(covariance, lower=True)
+    def __init__(
+        self, blocks: Blocks, pairs: Pairs, folds: Folds, prior: Prior, n_tasks: int
+    ) -> None:
+        self.blocks, self.pairs, self.folds = blocks, pairs, folds
+        self.prior, self.n_tasks = prior, n_tasks
         self.member = np.eye(n_tasks)[pairs.task]
+        self.roots = [
+            _root(prior.covariance([block.grams[subset] for block in blocks.values()], pairs))
+            for subset in range(len(folds) + 1)
+        ]
 
     def times(self, factor: float) -> "HeadProblem":
         """Return the problem under a prior whose scales are multiplied."""
-        other = copy.copy(self)
-        other.prior, other.root = self.prior.times(factor), self.root * factor
+        other = object.__new__(HeadProblem)
+        other.__dict__ |= self.__dict__
+        other.prior = replace(self.prior, scale=self.prior.scale * factor)
+        other.roots = [root * factor for root in self.roots]
         return other
 
     @property
@@ -89,23 +162,24 @@ class HeadProblem:
         """Number of coefficients and biases."""
         return len(self.pairs) + self.n_tasks
 
-    def logits(self, solution: np.ndarray) -> np.ndarray:
-        """Return the logit of every pair."""
+    def logits(self, subset: int, solution: np.ndarray) -> np.ndarray:
+        """Return the logit of every pair under the solution of a subset."""
         n = len(self.pairs)
-        return self.root @ solution[:n] + solution[n:][self.pairs.task]
+        return self.roots[subset] @ solution[:n] + solution[n:][self.pairs.task]
 
     def solve(
         self,
-        keep: np.ndarray,
+        subset: int,
         task_weights: np.ndarray,
         start: np.ndarray | None = None,
         tolerance: float = 1e-9,
     ) -> np.ndarray:
-        """Return the solution on some of the pairs.
+        """Return the solution on a subset of the pairs.
 
         Parameters
         ----------
-        keep : ndarray of bool, shape (n_pairs,)
+        subset : int
+            See `Folds`.
         task_weights : ndarray, shape (n_tasks,)
             Weight of each task's loss.
         start : ndarray, optional
@@ -113,7 +187,8 @@ class HeadProblem:
         tolerance : float
             Relative fall of the objective at which it stops.
         """
-        root, member = self.root[keep], self.member[keep]
+        keep = self.folds.kept(subset)
+        root, member = self.roots[subset][keep], self.member[keep]
         sign = 2 * self.pairs.label[keep] - 1
         weight = task_weights[self.pairs.task[keep]]
         n = len(self.pairs)
@@ -129,38 +204,52 @@ class HeadProblem:
         options = {"maxiter": 500, "ftol": tolerance, "gtol": 1e-5}
         return minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
 
-    def out_of_fold(self, folds: np.ndarray, task_weights: np.ndarray) -> np.ndarray:
+    def out_of_fold(self, task_weights: np.ndarray) -> np.ndarray:
         """Return the logit of every pair, from the model fitted without its fold."""
-        fold = folds[self.pairs.row]
+        return self.gathered(
+            [self.solve(k, task_weights, tolerance=1e-5) for k in range(len(self.folds))]
+        )
+
+    def gathered(self, solutions: list[np.ndarray]) -> np.ndarray:
+        """Return each pair's logit from the solution of the subset without it."""
         logits = np.empty(len(self.pairs))
-        for held_out in np.unique(fold):
-            solution = self.solve(fold != held_out, task_weights, tolerance=1e-5)
-            logits[fold == held_out] = self.logits(solution)[fold == held_out]
+        for subset in range(len(self.folds)):
+            out = ~self.folds.kept(subset)
+            logits[out] = self.logits(subset, solutions[subset])[out]
         return logits
 
     @torch.no_grad()
-    def write(self, solution: np.ndarray, features: Features, heads: TaskHeads) -> None:
+    def write(self, solution: np.ndarray, heads: TaskHeads, subset: int = -1) -> None:
         """Turn a solution into the weights and biases of the heads."""
-        n = len(self.pairs)
-        alpha = solve_triangular(self.root, solution[:n], trans="T", lower=True)
-        dual = np.zeros((self.n_tasks, len(features.blocks["pathways"])))
+        n, rho = len(self.pairs), self.prior.sharing
+        alpha = solve_triangular(self.roots[subset], solution[:n], trans="T", lower=True)
+        first = next(iter(self.blocks.values())).values
+        dual = np.zeros((self.n_tasks, len(first)))
         np.add.at(dual, (self.pairs.task, self.pairs.row), alpha)
-        bias = torch.from_numpy(solution[n:]).to(heads.bias)
-        rho = self.prior.sharing
-        for block, name in enumerate(features.blocks):
-            scale = self.prior.scale[:, block, None]
-            coefficients = torch.from_numpy(scale * dual).to(features.mean[name])
-            own = torch.empty_like(features.mean[name]).repeat(self.n_tasks, 1)
-            for part, scaled in features.parts(name):
-                own[:, part] = coefficients @ scaled
-            scale = torch.from_numpy(scale).to(own)
-            shared = rho * scale.mean() * own.sum(0) / features.unit[name]
-            weight = scale * (rho * own.sum(0) + (1 - rho) * own) / features.unit[name]
+        dual = torch.from_numpy(dual).to(first)
+        bias = torch.from_numpy(solution[n:]).to(first)
+        for number, (name, block) in enumerate(self.blocks.items()):
             output = heads.blocks[name].output
-            output.shared.copy_(shared[None])
-            output.specific.copy_((weight - shared)[:, None])
-            bias = bias - weight @ features.mean[name]
+            output.shared.zero_()
+            output.specific.zero_()
+            variance = block.variances[subset]
+            for part, scaled in block.parts(np.flatnonzero(variance.any(1))):
+                at = torch.from_numpy(part).to(first.device)
+                deviation = np.sqrt(variance[part].T) * self.prior.scale[:, number, None]
+                deviation = torch.from_numpy(deviation).to(first)
+                own = deviation * (dual @ scaled)
+                weight = deviation * (rho * own.sum(0) + (1 - rho) * own) / block.unit[at]
+                shared = rho * deviation.mean(0) * own.sum(0) / block.unit[at]
+                output.shared[0, at] = shared.to(output.shared)
+                output.specific[:, 0, at] = (weight - shared).to(output.specific)
+                bias = bias - weight @ block.mean[at]
         heads.bias.copy_(bias)
+
+
+def _root(covariance: np.ndarray) -> np.ndarray:
+    """Return the Cholesky root of a covariance, made safe against rounding."""
+    covariance[np.diag_indices_from(covariance)] += 1e-6 * covariance.diagonal().mean() + 1e-12
+    return cholesky(covariance, lower=True)
 
 
 def log_loss(pairs: Pairs, logits: np.ndarray, n_tasks: int) -> np.ndarray:
@@ -181,18 +270,50 @@ def pair_accuracy(pairs: Pairs, logits: np.ndarray, n_tasks: int) -> np.ndarray:
     return (rates[0] + rates[1]) / 2
 
 
-def calibrate_prior(
-    grams: list[np.ndarray], pairs: Pairs, prior: Prior, folds: np.ndarray, n_tasks: int
+def fit_prior(
+    blocks: Blocks, pairs: Pairs, folds: Folds, n_tasks: int, sharing: float | None = None
 ) -> Prior:
-    """Return the prior times the factor whose out-of-fold cross-entropy is least.
+    """Find scale, sharing and mix of the blocks whose out-of-fold cross-entropy is least.
 
-    The evidence is Gaussian, the loss is logistic; this puts their scales right where the data
-    say so clearly.
+    The variances of the features are found anew without each fold, so that the choice is honest.
+    The other mixes are tried with the sharing and around the scale that are best for the first.
+
+    Parameters
+    ----------
+    blocks : dict of str to Block
+    pairs : Pairs
+    folds : Folds
+    n_tasks : int
+    sharing : float, optional
+        Fixed sharing, 0 to 1. Default: found from the data.
+
+    Returns
+    -------
+    Prior
     """
-    flat = np.ones(n_tasks)
-    problem, losses = HeadProblem(grams, pairs, prior, n_tasks), []
-    for factor in FACTORS:
-        logits = problem.times(factor).out_of_fold(folds, flat)
-        loss = log_loss(pairs, logits, n_tasks).mean()
-        losses.append(loss * (1 + CAUTION * abs(np.log2(factor))))
-    return prior.times(FACTORS[int(np.argmin(losses))])
+    losses: dict[tuple[int, float, float], float] = {}
+    mixes = _mixes(list(blocks))
+
+    def prior(mix: int, rho: float, scale: float) -> Prior:
+        share = [mixes[mix].get(name, 0.0) for name in blocks]
+        return Prior(scale * np.tile(np.sqrt(share), (n_tasks, 1)), rho)
+
+    def measure(mix: int, rho: float, scales: Sequence[float]) -> None:
+        problem = HeadProblem(blocks, pairs, folds, prior(mix, rho, 1.0), n_tasks)
+        for scale in scales:
+            logits = problem.times(scale).out_of_fold(np.ones(n_tasks))
+            losses[mix, rho, scale] = log_loss(pairs, logits, n_tasks).mean()
+
+    for rho in SHARINGS if sharing is None else (sharing,):
+        measure(0, rho, SCALES)
+    _, rho, scale = min(losses, key=losses.get)
+    for mix in range(1, len(mixes)):
+        measure(mix, rho, (scale / 2, scale, scale * 2))
+    return prior(*min(losses, key=losses.get))
+
+
+def _mixes(names: list[str]) -> list[dict[str, float]]:
+    """Return the shares of the blocks that are tried, those of absent blocks shared out."""
+    mixes = [{name: mix[name] for name in names if name in mix} for mix in MIXES]
+    mixes = [{name: v / sum(mix.values()) for name, v in mix.items()} for mix in mixes if mix]
+    return [mix for i, mix in enumerate(mixes) if mix not in mixes[:i]]

@@ -1,12 +1,20 @@
-"""One network of the ensemble: masked autoencoder, residual sites and task heads."""
+"""One network of the ensemble: masked autoencoder and task heads on its nodes and the sites."""
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
+from scipy.sparse import csr_matrix, diags
+from scipy.sparse.linalg import lsqr
 from torch import Tensor, nn
 
-from miracle_lib.model import MaskedVAE, TaskHeads, by_feature
+from miracle_lib.model import MaskedLinear, MaskedVAE, TaskHeads, by_feature
+from miracle_lib.model.heads import SharedLinear
 from miracle_lib.model.vae import Masks
 
 ENCODER = ("site_to_gene", "gene_to_mean", "gene_to_logvar", "encoder_norm", "covariates_to_gene")
+BLOCKS = ("pathways", "genes", "sites")
+DAMPING = 0.1  # of what is credited to a node, relative to the length of its weights
 CHUNK = 32  # samples per pass outside training
 PASS_VALUES = 2**21  # values of the site layer per pass, in training too: bounds memory
 
@@ -23,17 +31,19 @@ def halves(network: MaskedVAE) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 
 class Member(nn.Module):
-    """Masked autoencoder with task heads on pathways, genes and residual sites.
+    """Masked autoencoder with task heads on pathways, genes and sites.
 
     Parameters
     ----------
     hierarchy : Hierarchy
-    n_residual : int
+    n_outside : int
         Sites that the hierarchy does not reach; they follow its sites in the input.
     n_tasks : int
     n_covariates : int
     seed : int
         Of every starting weight.
+    reads : sequence of {"pathways", "genes", "sites"}
+        What the heads read.
     head_units : int, optional
         Units of one hidden layer per head; None: linear heads.
     **options
@@ -43,10 +53,11 @@ class Member(nn.Module):
     def __init__(
         self,
         hierarchy: Masks,
-        n_residual: int,
+        n_outside: int,
         n_tasks: int,
         n_covariates: int,
         seed: int,
+        reads: Sequence[str] = BLOCKS,
         head_units: int | None = None,
         **options: object,
     ) -> None:
@@ -55,8 +66,9 @@ class Member(nn.Module):
         widths = {
             "pathways": self.network.n_pathways,
             "genes": self.network.n_genes,
-            "residual": n_residual,
+            "sites": self.network.n_sites + n_outside,
         }
+        widths = {name: width for name, width in widths.items() if name in reads}
         self.heads = TaskHeads(widths, n_tasks, head_units, seed)
 
     @property
@@ -99,7 +111,7 @@ class Member(nn.Module):
         return by_feature(x[:, : self.network.n_sites][rows]).t()
 
     def blocks(self, x: Tensor, covariates: Tensor, rows: Rows = ALL) -> dict[str, Tensor]:
-        """Return what the heads read: pathway means, gene activations, residual sites."""
+        """Return what heads can read: pathway means, gene activations, sites."""
         genes, mean, _ = self.network.encode(self.sites(x, rows), covariates[rows])
         return self.head_inputs(x, genes, mean, rows)
 
@@ -110,7 +122,7 @@ class Member(nn.Module):
         return {
             "pathways": mean[:, : self.network.n_pathways],
             "genes": genes,
-            "residual": x[:, self.network.n_sites :][rows],
+            "sites": x[rows],
         }
 
     def forward(self, x: Tensor, covariates: Tensor) -> Tensor:
@@ -119,7 +131,7 @@ class Member(nn.Module):
 
     @torch.no_grad()
     def features(self, x: Tensor, covariates: Tensor) -> dict[str, Tensor]:
-        """Return the blocks for many samples, in chunks; residual sites are a view of the input."""
+        """Return the blocks for many samples, in chunks; sites are the input itself."""
         self.eval()
         # Laid out beforehand: small results kept between large ones would scatter the memory.
         genes = x.new_empty(len(x), self.network.n_genes)
@@ -139,3 +151,41 @@ class Member(nn.Module):
             logits.append(self.heads(blocks))
             pathways.append(blocks["pathways"])
         return torch.cat(logits), torch.cat(pathways)
+
+    @torch.no_grad()
+    def credit_nodes(self) -> None:
+        """Write what the site weights have in common on genes, and theirs on pathways.
+
+        Where genes are linear, a weight on a gene is the same as weights on its sites: what a
+        gene's average can say is moved to the gene, and of that what a pathway can say to the
+        pathway, by damped least squares. Logits stay as they are, up to the biases of the layers
+        and what covariates do to the genes, and the sites keep their deviations.
+        """
+        linear = isinstance(self.network.activation, nn.Identity)
+        linear &= isinstance(self.network.encoder_norm, nn.Identity)
+        if not linear or not all(name in self.heads.blocks for name in BLOCKS):
+            return
+        sites, genes, pathways = (
+            self.heads.blocks[name].output for name in ("sites", "genes", "pathways")
+        )
+        _move(sites, genes, self.network.site_to_gene)
+        _move(genes, pathways, self.network.gene_to_mean)
+
+
+def _move(inputs: SharedLinear, nodes: SharedLinear, layer: MaskedLinear) -> None:
+    """Move weights on the inputs of a layer to its outputs, as far as these can carry them."""
+    start, end = layer.pattern.input_start.cpu().numpy(), layer.pattern.output.cpu().numpy()
+    shape = (layer.in_features, layer.out_features)
+    edges = csr_matrix((layer.weight.double().cpu().numpy(), end, start), shape)
+    length = np.asarray(edges.multiply(edges).sum(0)).ravel() ** 0.5 + 1e-12
+    scaled = edges @ diags(1 / length)
+    for own, other in (
+        (inputs.shared[0], nodes.shared[0]),
+        *zip(inputs.specific[:, 0], nodes.specific[:, 0], strict=True),
+    ):
+        wanted = own[: shape[0]].double().cpu().numpy()
+        if not wanted.any():
+            continue
+        credit = lsqr(scaled, wanted, damp=DAMPING**0.5, atol=1e-9, btol=1e-9)[0] / length
+        own[: shape[0]] -= torch.from_numpy(edges @ credit).to(own)
+        other += torch.from_numpy(credit).to(other)

@@ -18,13 +18,14 @@ from miracle_lib.model import (
     reconstruction_loss,
 )
 from miracle_lib.model.weighting import Signals, Weighting
-from miracle_lib.training.convex import Features, HeadProblem, log_loss, pair_accuracy
+from miracle_lib.training.convex import Blocks, HeadProblem, log_loss, pair_accuracy
 from miracle_lib.training.data import TrainingData, balanced_accuracy, mini_batches
 from miracle_lib.training.member import Member, halves
 from miracle_lib.training.prior import Prior
 from miracle_lib.training.settings import Settings, StageSettings
 
 Row = dict[str, Any]
+STEEPEST = 0.1  # least variance and scale of a penalty that gradient steps follow
 SETTLED = 0.01  # largest change of a task weight at which the heads are solved
 
 
@@ -61,22 +62,26 @@ def task_columns(label: str, values: Tensor | np.ndarray, tasks: list[str]) -> R
     return {f"{label}[{task}]": float(v) for task, v in zip(tasks, values, strict=True)}
 
 
-def head_penalty(heads: TaskHeads, prior: Prior, features: Features) -> Tensor:
+def head_penalty(heads: TaskHeads, prior: Prior, blocks: Blocks, subset: int = -1) -> Tensor:
     """Return half the squared length of the head weights under their prior.
 
-    Under the prior the input of a hidden unit has an SD of 1, and the units of a block add up to a
-    logit with the SD that the evidence found, or 1 if that is more: it is the evidence of linear
-    heads, which see no interactions.
+    Variances below a tenth of the mean count as a tenth: gradient steps cannot follow a steeper
+    penalty. Linear associations say nothing of interactions, so the inputs of hidden units all
+    have the same variance; a unit's input has an SD of 1, and the units of a block add up to a
+    logit with the SD that was found for linear heads, or 1 if that is more.
     """
     total = heads.bias.new_zeros(())
-    for block, name in enumerate(features.blocks):
-        scale, head = prior.scale[:, block], heads.blocks[name]
-        unit = torch.where(features.unit[name].isinf(), 0.0, features.unit[name])
+    for number, (name, block) in enumerate(blocks.items()):
+        scale, head = prior.scale[:, number], heads.blocks[name]
+        unit = torch.where(block.unit.isinf(), 0.0, block.unit)
         weight = head.output.weight[:, 0]
         if head.hidden is None:
-            total = total + _half_length(weight * unit, scale, prior.sharing)
+            variance = np.maximum(block.variances[subset].T, STEEPEST / len(unit))
+            length = weight * unit / torch.from_numpy(np.sqrt(variance)).to(unit)
+            # A block that the prior leaves out still has a penalty to divide by.
+            total = total + _half_length(length, np.maximum(scale, STEEPEST), prior.sharing)
             continue
-        inner = (head.hidden.weight * unit).flatten(1)
+        inner = (head.hidden.weight * unit * len(unit) ** 0.5).flatten(1)
         total = total + _half_length(inner, np.ones_like(scale), prior.sharing)
         outer = weight * weight.shape[1] ** 0.5
         total = total + _half_length(outer, np.maximum(scale, 1.0), prior.sharing)
@@ -367,10 +372,7 @@ class ConvexHeads:
     Parameters
     ----------
     member : Member
-    features : Features
     problem : HeadProblem
-    folds : ndarray of int, shape (n_samples,)
-        Inner fold of each sample.
     tasks : list of str
     stage : StageSettings
     weighting : Weighting
@@ -382,20 +384,16 @@ class ConvexHeads:
     def __init__(
         self,
         member: Member,
-        features: Features,
         problem: HeadProblem,
-        folds: np.ndarray,
         tasks: list[str],
         stage: StageSettings,
         weighting: Weighting,
         ceiling: Tensor,
     ) -> None:
-        self.member, self.features, self.problem, self.settings = member, features, problem, stage
+        self.member, self.problem, self.settings = member, problem, stage
         self.tasks, self.weighting, self.ceiling = tasks, weighting, ceiling
-        self.fold = folds[problem.pairs.row]
-        self.folds = np.unique(self.fold)
         # One row per fold left out; the last one leaves out nothing.
-        self.solutions = np.zeros((len(self.folds) + 1, problem.n_unknowns))
+        self.solutions = np.zeros((len(problem.folds) + 1, problem.n_unknowns))
         self.weights = np.ones(len(tasks))
         self.moved, self.started = np.inf, False
 
@@ -420,9 +418,8 @@ class ConvexHeads:
 
     def _solve(self) -> None:
         """Solve without each fold, and on all samples."""
-        for index, fold in enumerate([*self.folds, None]):
-            start = self.solutions[index]
-            self.solutions[index] = self.problem.solve(self.fold != fold, self.weights, start)
+        for subset, start in enumerate(self.solutions):
+            self.solutions[subset] = self.problem.solve(subset, self.weights, start)
 
     def solve_under(self, weights: np.ndarray) -> None:
         """Solve under given task weights."""
@@ -431,8 +428,9 @@ class ConvexHeads:
 
     def held_out_losses(self, fold: int) -> np.ndarray:
         """Return the losses of a fold's pairs unseen, all tasks weighing alike."""
-        pairs = self.problem.pairs.take(self.fold == fold)
-        logits = self._out_of_fold()[self.fold == fold]
+        folds = self.problem.folds
+        out = ~folds.kept(folds.index(fold))
+        pairs, logits = self.problem.pairs.take(out), self._out_of_fold()[out]
         size = np.bincount(pairs.task, minlength=len(self.tasks))[pairs.task]
         return -log_expit((2 * pairs.label - 1) * logits) / size
 
@@ -451,18 +449,26 @@ class ConvexHeads:
 
     def write(self, without_fold: int | None = None) -> None:
         """Set the heads to the solution on all samples, or on those outside a fold."""
-        index = -1 if without_fold is None else int(np.flatnonzero(self.folds == without_fold)[0])
-        self.problem.write(self.solutions[index], self.features, self.member.heads)
+        subset = -1 if without_fold is None else self.problem.folds.index(without_fold)
+        problem, heads = self.problem, self.member.heads
+        problem.write(self.solutions[subset], heads, subset)
+        values = {name: block.values for name, block in problem.blocks.items()}
+        pairs = problem.pairs
+        with torch.no_grad():
+            moved = -heads(values)
+            self.member.credit_nodes()
+            moved = (moved + heads(values)).double().cpu().numpy()[pairs.row, pairs.task]
+            mean = np.bincount(pairs.task, moved) / np.bincount(pairs.task)
+            heads.bias -= torch.from_numpy(mean).to(heads.bias)
 
     def _out_of_fold(self) -> np.ndarray:
         """Return each pair's logit from the solution without its fold."""
-        logits = [self.problem.logits(solution) for solution in self.solutions[:-1]]
-        return np.choose(np.searchsorted(self.folds, self.fold), logits)
+        return self.problem.gathered(list(self.solutions))
 
     def _by_task(self, measure: Callable[..., np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Measure on the samples solved for, and on samples not seen."""
         pairs, n_tasks = self.problem.pairs, len(self.tasks)
-        seen = self.problem.logits(self.solutions[-1])
+        seen = self.problem.logits(-1, self.solutions[-1])
         return measure(pairs, seen, n_tasks), measure(pairs, self._out_of_fold(), n_tasks)
 
     def _signals(self, epoch: int) -> Signals:
@@ -471,9 +477,9 @@ class ConvexHeads:
         sizes = np.bincount(pairs.task, minlength=n_tasks)
 
         def gradients() -> Tensor:
-            error = expit(self.problem.logits(self.solutions[-1])) - pairs.label
-            pathways = self.features.blocks["pathways"] - self.features.mean["pathways"]
-            rows = pathways.double().cpu().numpy()[pairs.row]
+            error = expit(self.problem.logits(-1, self.solutions[-1])) - pairs.label
+            block = next(iter(self.problem.blocks.values()))
+            rows = (block.values - block.mean).double().cpu().numpy()[pairs.row]
             by_task = np.zeros((n_tasks, rows.shape[1]))
             np.add.at(by_task, pairs.task, (error / sizes[pairs.task])[:, None] * rows)
             return torch.from_numpy(by_task)

@@ -1,6 +1,7 @@
 """Training of the ensemble: three stages per member, resumable after any epoch."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -9,13 +10,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from miracle_lib.model import TaskHeads
 from miracle_lib.model.vae import Masks
 from miracle_lib.model.weighting import Weighting, make_weighting
 from miracle_lib.training.checkpoint import Checkpoint
-from miracle_lib.training.convex import Features, HeadProblem, calibrate_prior, pair_accuracy
+from miracle_lib.training.convex import Block, Blocks, Folds, HeadProblem, fit_prior, pair_accuracy
 from miracle_lib.training.data import TrainingData, inner_folds
 from miracle_lib.training.member import Member
-from miracle_lib.training.prior import Prior, fit_prior, labelled_pairs
+from miracle_lib.training.prior import Prior, labelled_pairs
+from miracle_lib.training.relatives import Relatives
 from miracle_lib.training.settings import Settings, StageSettings
 from miracle_lib.training.stages import (
     ConvexHeads,
@@ -88,6 +91,9 @@ class Trainer:
             self.data.labels, self.data.groups, self.settings.n_folds, self.seed
         )
         self._pairs = labelled_pairs(self.data.labels.cpu().numpy())
+        self._inner = Folds(self._folds, self._pairs)
+        self._relatives = Relatives(self.hierarchy, self._n_outside)
+        self._sites: Block | None = None  # of no network: found once
         self._state = self.checkpoint.load()
         self._history: list[Row] = self._state.get("history", [])
         self._prior = _prior_from(self._state.get("prior"))
@@ -110,7 +116,7 @@ class Trainer:
         kept = [bool(each["kept"]) for each in done]
         n_tasks = len(self.tasks)
         if self._prior is None:  # only the autoencoder was trained
-            self._prior = Prior(np.zeros((n_tasks, 3)), 0.0)
+            self._prior = Prior(np.zeros((n_tasks, 0)), 0.0)
         if self._ceiling is None:
             self._ceiling = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
         return Trained(members, self._history, self._prior, self._ceiling, kept)
@@ -127,12 +133,17 @@ class Trainer:
             ("finetune", options.finetune),
         ]
 
+    @property
+    def _n_outside(self) -> int:
+        """Number of sites that the hierarchy does not reach."""
+        return self.data.x.shape[1] - self.hierarchy.site_gene.shape[0]
+
     def _new_member(self, index: int) -> Member:
         """Return a member with weights of its own."""
         x = self.data.x
         member = Member(
             self.hierarchy,
-            x.shape[1] - self.hierarchy.site_gene.shape[0],
+            self._n_outside,
             len(self.tasks),
             self.data.covariates.shape[1],
             seed=epoch_seed(self.seed, "member", index),
@@ -228,7 +239,6 @@ class Trainer:
             torch.from_numpy(np.flatnonzero(rows)).to(device)
             for rows in (self._folds != self._fold, self._folds == self._fold)
         )
-        features, prior = heads and heads.features, self._prior
         return GradientStage(
             name,
             member,
@@ -243,41 +253,56 @@ class Trainer:
             trains_encoder=name != "heads",
             weighting=heads and self._policy(name, index),
             ceiling=self._ceiling,
-            penalty=heads and (lambda module: head_penalty(module, prior, features)),
+            penalty=heads and self._penalty(heads.problem),
             seed=epoch_seed(self.seed, "stage", index),
         )
 
     def _convex_heads(self, member: Member, index: int) -> ConvexHeads:
         """Set up the heads on the encoder as it is."""
-        features = Features.of(member.features(self.data.x, self.data.covariates))
-        grams = features.grams()
-        self._learn_prior(grams)
-        problem = HeadProblem(grams, self._pairs, self._prior, len(self.tasks))
+        blocks = self._blocks(member)
+        self._learn_prior(blocks)
+        problem = HeadProblem(blocks, self._pairs, self._inner, self._prior, len(self.tasks))
         policy = self._policy("heads", index)
         settings = self.settings.heads
-        return ConvexHeads(
-            member, features, problem, self._folds, self.tasks, settings, policy, self._ceiling
-        )
+        return ConvexHeads(member, problem, self.tasks, settings, policy, self._ceiling)
+
+    def _blocks(self, member: Member) -> Blocks:
+        """Return the blocks that the heads read."""
+        values = member.features(self.data.x, self.data.covariates)
+        blocks = {}
+        for name in member.heads.blocks:
+            if name == "sites" and self._sites is not None:
+                blocks[name] = self._sites
+                continue
+            blocks[name] = Block(
+                name, values[name], self._pairs, self._inner, len(self.tasks), self._relatives
+            )
+        self._sites = blocks.get("sites")
+        return blocks
+
+    def _penalty(self, problem: HeadProblem) -> Callable[[TaskHeads], Tensor]:
+        """Return the penalty of the heads, from labels outside the fold that is held out."""
+        subset = problem.folds.index(self._fold)
+        return lambda heads: head_penalty(heads, problem.prior, problem.blocks, subset)
 
     def _policy(self, stage: str, index: int) -> Weighting:
         """Return a fresh policy."""
         seed = epoch_seed(self.seed, stage, index)
         return make_weighting(self.weighting, len(self.tasks), seed)
 
-    def _learn_prior(self, grams: list[np.ndarray]) -> None:
+    def _learn_prior(self, blocks: Blocks) -> None:
         """Find the prior once, on the features of the first member, and the ceilings."""
         n_tasks = len(self.tasks)
         if self._prior is None:
             fixed = None if self.sharing == "auto" else float(self.sharing)
             fixed = 0.0 if n_tasks == 1 else fixed
-            prior = fit_prior(grams, self._pairs, n_tasks, fixed, self.seed)
-            self._prior = calibrate_prior(grams, self._pairs, prior, self._folds, n_tasks)
+            self._prior = fit_prior(blocks, self._pairs, self._inner, n_tasks, fixed)
         if self._ceiling is None:
             self._ceiling = torch.ones(n_tasks, dtype=torch.float64)
             if n_tasks > 1 and self.weighting == "pwinval":
                 alone = replace(self._prior, sharing=0.0)
-                problem = HeadProblem(grams, self._pairs, alone, n_tasks)
-                logits = problem.out_of_fold(self._folds, np.ones(n_tasks))
+                problem = HeadProblem(blocks, self._pairs, self._inner, alone, n_tasks)
+                logits = problem.out_of_fold(np.ones(n_tasks))
                 self._ceiling = torch.from_numpy(pair_accuracy(self._pairs, logits, n_tasks))
 
 

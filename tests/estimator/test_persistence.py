@@ -95,13 +95,13 @@ def test_saved_model_is_the_same_and_holds_no_pickle(data, model, folder):
     assert_same(model, MiracleClassifier.load(folder))
 
 
-@pytest.mark.parametrize("how", ["residual", "vector", "array", "options"])
+@pytest.mark.parametrize("how", ["bottleneck", "vector", "array", "options"])
 def test_what_was_fitted_comes_back(data, tmp_path, how):
     X, Y, _, hierarchy = data
     X, y = X[Y["RA"].notna()], Y["RA"].dropna().map({0: "no", 1: "yes"})
     options = {"training__epochs": (1, 1, 0), "training__progress": False}
-    if how == "residual":
-        options["residual"] = False
+    if how == "bottleneck":
+        options["reads"] = ("pathways",)
     if how == "array":
         X, y = X[hierarchy.sites].to_numpy(), y.to_numpy()
     if how == "options":
@@ -183,7 +183,7 @@ def edit(about, path, value):
         ("parameters.head_units", 4, "damaged"),
         ("parameters.training.stages", "two", "stages is 'two'"),
         ("parameters.unknown", 1, "unexpected keyword argument 'unknown'"),
-        ("parameters.residual", False, "expected"),
+        ("parameters.reads", ["genes"], "damaged"),
     ],
 )
 def test_an_edited_description_is_one_sentence(folder, path, value, message):

@@ -25,7 +25,6 @@ def make(rng, n=60, planted=None, blocks=None):
         sites=sites,
         latent=latent,
         covariance=latent @ latent.T / 40,
-        latent_scale=1.0,
         member=sparse.csr_array(member),
         label=label,
         block=np.arange(n) if blocks is None else blocks,

@@ -47,9 +47,9 @@ def test_table_follows_the_hierarchy(study, tables):
     assert table.loc[first, "degree"] == degree.max()
 
 
-def test_a_model_without_a_residual_block_is_explained_too(study):
+def test_a_strict_bottleneck_is_explained_too(study):
     model = ml.MiracleClassifier(
-        study.mask, residual=False, training=ml.Training(epochs=(2, 2, 0), progress=False)
+        study.mask, reads=("pathways",), training=ml.Training(epochs=(2, 2, 0), progress=False)
     )
     model.fit(study.X, study.Y, cohort=study.obs["cohort"])
     table = explain(model, study.X, "RA", study.Y, n_permutations=20)

@@ -41,15 +41,15 @@ def test_attributions_are_the_effect_of_one_standard_deviation():
     assert (logit(moved) - logit(z)).mean().item() == pytest.approx(found[site], rel=1e-3)
 
 
-def test_what_lies_outside_the_mask_is_seen_through_the_residual_block_only():
+def test_what_lies_outside_the_mask_is_seen_through_the_site_block_only():
     arguments = {"outside": 1.0, "n": 40, "n_test": 100, "n_sites": 1000, "seed": 0}
     scores = {
         name: hidden_cell(name=name, model=QUICK, **arguments)["scores"].mean(numeric_only=True)
-        for name in ("masked", "masked + residual")
+        for name in ("masked", "masked + sites")
     }
     assert scores["masked"]["found_outside"] == 0.5  # every attribution there is zero
-    assert scores["masked + residual"]["found_outside"] > 0.7
-    assert scores["masked + residual"]["auroc"] > scores["masked"]["auroc"] + 0.1
+    assert scores["masked + sites"]["found_outside"] > 0.7
+    assert scores["masked + sites"]["auroc"] > scores["masked"]["auroc"] + 0.1
 
 
 def test_false_edges_keep_degrees_and_are_not_annotated():

@@ -1,0 +1,115 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from scipy.stats import ttest_ind
+
+from miracle_lib.training import relatives as module
+from miracle_lib.training.relatives import Relatives, moderated_t, prior_variances
+
+
+def chain(n_genes=40, per_gene=4, per_pathway=5, outside=0, order=None):
+    """Sites in genes in pathways, each in one; genes can be dealt to pathways in another order."""
+    n_pathways = n_genes // per_pathway
+    site_gene = np.kron(np.eye(n_genes), np.ones((per_gene, 1)))
+    gene_pathway = np.kron(np.eye(n_pathways), np.ones((per_pathway, 1)))
+    if order is not None:
+        gene_pathway = gene_pathway[order]
+    masks = SimpleNamespace(
+        site_gene=sp.csr_matrix(site_gene), gene_pathway=sp.csr_matrix(gene_pathway)
+    )
+    return Relatives(masks, outside)
+
+
+def test_means_over_relatives_by_hand():
+    """Sites 0 and 1 on gene 0, 2 on gene 1, 3 on gene 2; genes 0 and 1 in one pathway, 2 alone."""
+    masks = SimpleNamespace(
+        site_gene=sp.csr_matrix([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+        gene_pathway=sp.csr_matrix([[1, 0], [1, 0], [0, 1]]),
+    )
+    excess = np.array([[1.0, 10.0], [3.0, 20.0], [5.0, 30.0], [7.0, 40.0], [9.0, 50.0]])
+    (inside, tables), (outside, rest) = Relatives(masks, 1).groups("sites", excess)
+    assert (inside, outside) == (slice(0, 4), slice(4, None))
+    gene, pathway, other, *_ = tables
+    np.testing.assert_array_equal(gene[:, 0], [3, 1, np.nan, np.nan])
+    np.testing.assert_array_equal(pathway[:, 0], [5, 5, 2, np.nan])
+    np.testing.assert_array_equal(other[:, 0], [10, 20, 30, 40])
+    np.testing.assert_array_equal(rest[0], [[50, 9]])
+    ((_, tables),) = Relatives(masks, 1).groups("genes", excess[:3])
+    np.testing.assert_array_equal(tables[0][:, 0], [3, 1, np.nan])
+
+
+def test_one_task_has_no_other():
+    ((_, tables), (_, outside)) = chain(outside=2).groups("sites", np.zeros((162, 1)))
+    assert (len(tables), len(outside)) == (2, 0)
+    assert chain().groups("pathways", np.zeros((8, 1)))[0][1] == []
+
+
+def test_moderated_t_nears_the_t_of_many_samples():
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(size=(2000, 3)), np.arange(2000) % 2
+    x[label == 1, 1] += 0.1
+    groups = [x[label == value] for value in (0, 1)]
+    sums = [np.stack([each.sum(0) for each in (g, g**2)]) for g in groups]
+    total, square = np.stack(sums, axis=1)
+    found = moderated_t(total, square, np.array([1000, 1000]), np.array([True, True, False]))
+    expected = ttest_ind(groups[1], groups[0]).statistic
+    np.testing.assert_allclose(found[:2], expected[:2], rtol=0.01)
+    assert found[2] == 0
+
+
+def planted(rng, rel, n_tasks=2, common=True):
+    """Associations of which those of the first pathway's twenty sites are large."""
+    z = rng.normal(size=(160, n_tasks))
+    for task in range(n_tasks):
+        start = 0 if common else 20 * task
+        z[start : start + 20, task] += rng.normal(size=20) * 3
+    return z
+
+
+def test_relatives_lend_variance_to_a_site_that_says_nothing_itself():
+    rng = np.random.default_rng(0)
+    z = planted(rng, chain())
+    z[7] = 0.0  # in the pathway that speaks
+    z[100] = 0.0  # elsewhere
+    variance = prior_variances(z, np.ones(160, bool), chain(), "sites")
+    assert (variance[7] > 2 * variance[100]).all()
+    assert variance.sum(0).mean() == pytest.approx(1)
+
+
+def test_the_right_pathways_find_more_of_what_is_planted_than_wrong_ones():
+    gains = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        z = rng.normal(size=(160, 1))
+        z[:20] += rng.normal(size=(20, 1)) * 2
+        found = [
+            prior_variances(z, np.ones(160, bool), chain(order=order), "sites")[:20].sum()
+            for order in (None, rng.permutation(40))
+        ]
+        gains.append(found[0] - found[1])
+    assert np.mean(gains) > 0.05
+
+
+def test_nothing_planted_leaves_variances_level():
+    rng = np.random.default_rng(2)
+    variance = prior_variances(rng.normal(size=(160, 3)), np.ones(160, bool), chain(), "sites")
+    assert variance.max() < 0.2
+
+
+def test_tasks_with_more_signal_have_more_variance():
+    rng = np.random.default_rng(3)
+    z = rng.normal(size=(160, 2))
+    z[:20, 0] += 4
+    variance = prior_variances(z, np.ones(160, bool), chain(), "sites")
+    assert variance[:, 0].sum() > 2 * variance[:, 1].sum()
+
+
+def test_negligible_features_are_dropped_and_lose_little(monkeypatch):
+    z = planted(np.random.default_rng(4), chain())
+    variance = prior_variances(z, np.ones(160, bool), chain(), "sites")
+    monkeypatch.setattr(module, "NEGLIGIBLE", 0.0)
+    whole = prior_variances(z, np.ones(160, bool), chain(), "sites")
+    assert 0 < (variance == 0).mean() < 1
+    assert whole[variance == 0].sum() < 0.03 * whole.sum()
