@@ -492,3 +492,31 @@ def q_values(p: np.ndarray) -> np.ndarray:
     q = np.full(len(p), np.nan)
     q[ranked] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1)
     return q
+
+
+def separable_covariates(covariates: pd.DataFrame, min_known: float = 0.9) -> pd.DataFrame:
+    """Choose the covariates that a linear model can tell apart.
+
+    Parameters
+    ----------
+    covariates : DataFrame of shape (n_samples, n_covariates)
+        Of the samples to be used. Columns ``cell_...`` are fractions of cells.
+    min_known : float, default 0.9
+        Share of the samples that must have a covariate: `ewas` leaves out those that lack one.
+
+    Returns
+    -------
+    DataFrame
+        Without columns that are the same in all samples or known of too few, and without the
+        most abundant cell type: fractions sum to one, so that one follows from the others.
+
+    Examples
+    --------
+    >>> cells = pd.DataFrame({"cell_B": [0.2, 0.3], "cell_T": [0.8, 0.7], "sex": ["F", "F"]})
+    >>> list(separable_covariates(cells))
+    ['cell_B']
+    """
+    known = covariates.loc[:, covariates.notna().mean() >= min_known]
+    kept = known.loc[:, known.nunique() > 1]
+    fractions = [name for name in kept if str(name).startswith("cell_")]
+    return kept.drop(columns=kept[fractions].mean().nlargest(1).index)

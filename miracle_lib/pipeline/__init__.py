@@ -1,6 +1,7 @@
 """From parameters to a run directory, executed notebooks and a book."""
 
-from miracle_lib.pipeline import answers, data, models, questions  # importing registers their steps
+# Importing them registers their steps.
+from miracle_lib.pipeline import answers, data, ewas, models, questions
 from miracle_lib.pipeline.book import build_book
 from miracle_lib.pipeline.notebooks import execute_run
 from miracle_lib.pipeline.pdf import print_book
@@ -11,6 +12,7 @@ __all__ = [
     "answers",
     "build_book",
     "data",
+    "ewas",
     "execute_run",
     "models",
     "open_run",

@@ -1,0 +1,153 @@
+"""What an association study of single sites shows: volcano, Manhattan and quantile plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from miracle_lib.errors import MiracleError
+from miracle_lib.interpretation.association import inflation
+from miracle_lib.plots.style import BAND, COLOURS, HYPER, HYPO, INK, PLAIN, new_figure, styled
+
+_LEAST = 1e-300  # p-values that underflow are drawn here
+
+
+@styled
+def volcano(tables: Mapping[str, pd.DataFrame], q_value: float = 0.05, top: int = 5) -> Figure:
+    """Draw effect against evidence, one panel per table; the best sites are named.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        By title, tables of ``ewas``.
+    q_value : float, default 0.05
+        False discovery rate up to which a site is coloured.
+    top : int, default 5
+        Sites named in each panel, as far as they are coloured and their names do not collide.
+
+    Returns
+    -------
+    Figure
+    """
+    _refuse_none(tables)
+    figure = new_figure(3.8, width=4.4 * len(tables))
+    panels = figure.subplots(1, len(tables), squeeze=False, sharex=True, sharey=True)[0]
+    for axes, (title, table) in zip(panels, tables.items(), strict=True):
+        table = table.dropna(subset=["p_value"])
+        height = _evidence(table["p_value"])
+        named = table["q_value"] <= q_value
+        more, less = named & (table["effect"] > 0), named & (table["effect"] <= 0)
+        for chosen, colour in ((~named, PLAIN), (more, HYPER), (less, HYPO)):
+            axes.scatter(
+                table["effect"][chosen], height[chosen], s=7, color=colour, lw=0, rasterized=True
+            )
+        _name_best(axes, table[named], height, top)
+        axes.axvline(0, color=BAND, lw=1, zorder=0)
+        axes.set_title(f"{title}\n{more.sum():,} sites more, {less.sum():,} less methylated")
+        axes.set_xlabel("effect (M-value, cases - controls)")
+    panels[0].set_ylabel(r"$-\log_{10}$ p")
+    return figure
+
+
+@styled
+def manhattan(table: pd.DataFrame, positions: pd.DataFrame, q_value: float = 0.05) -> Figure:
+    """Draw the evidence of every site along the genome.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``ewas``.
+    positions : DataFrame
+        Indexed by site: ``chromosome`` (with or without "chr") and ``position``. Sites without
+        are not drawn; the title counts them.
+    q_value : float, default 0.05
+        The line: the largest p-value at this false discovery rate.
+
+    Returns
+    -------
+    Figure
+    """
+    known = positions.reindex(table.index)[["chromosome", "position"]].assign(p=table["p_value"])
+    drawn = known.dropna()
+    if drawn.empty:
+        raise MiracleError("No site of the table has a chromosome and a position.")
+    chromosome = drawn["chromosome"].astype(str).str.removeprefix("chr")
+    names = sorted(
+        chromosome.unique(), key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c)
+    )
+    figure = new_figure(3.2)
+    axes = figure.subplots()
+    start, ticks = 0.0, []
+    for number, name in enumerate(names):
+        part = drawn[(chromosome == name).to_numpy()]
+        place = start + part["position"].to_numpy(float)
+        axes.scatter(place, _evidence(part["p"]), s=6, color=(INK, COLOURS[5])[number % 2], lw=0)
+        end = place.max()
+        ticks.append((start + end) / 2)
+        start = end + 1e7
+    found = table["p_value"][table["q_value"] <= q_value]
+    if len(found):
+        axes.axhline(-np.log10(max(found.max(), _LEAST)), color=HYPER, lw=0.9, ls="--")
+    axes.set_xticks(ticks, names)
+    axes.tick_params(axis="x", labelrotation=60 if len(names) > 12 else 0)
+    axes.set(xlabel="chromosome", ylabel=r"$-\log_{10}$ p", xlim=(-1e7, start))
+    away = int(table["p_value"].notna().sum() - len(drawn))
+    rest = f"; {away:,} without a position" if away else ""
+    axes.set_title(f"{len(drawn):,} sites, {len(found):,} at q ≤ {q_value:g}{rest}")
+    return figure
+
+
+@styled
+def quantiles(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Draw the p-values found against those expected by chance.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        By title, tables of ``ewas``.
+
+    Returns
+    -------
+    Figure
+    """
+    _refuse_none(tables)
+    figure = new_figure(3.8, width=5.2)
+    axes = figure.subplots()
+    for colour, (title, table) in zip(COLOURS, tables.items(), strict=False):
+        p = np.sort(table["p_value"].dropna().to_numpy())
+        expected = -np.log10((np.arange(len(p)) + 0.5) / len(p))
+        label = f"{title}: λ = {inflation(p):.2f}"
+        axes.plot(expected, _evidence(p), "o", ms=3, color=colour, mew=0, label=label)
+        axes.plot(expected[[0, -1]], expected[[0, -1]], color=INK, lw=0.8, zorder=0)
+    axes.set(xlabel=r"$-\log_{10}$ p expected by chance", ylabel=r"$-\log_{10}$ p found")
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _name_best(axes: Axes, named: pd.DataFrame, height: pd.Series, top: int) -> None:
+    """Write the names of the best sites, towards the middle of the picture."""
+    room = 0.05 * height.max()
+    taken: list[float] = []
+    for site in named["p_value"].nsmallest(top).index:
+        if all(abs(height[site] - other) > room for other in taken):
+            taken.append(height[site])
+            right = named["effect"][site] > 0
+            axes.annotate(
+                site, (named["effect"][site], height[site]), (-4 if right else 4, 0),
+                textcoords="offset points", ha="right" if right else "left", va="center",
+            )  # fmt: skip
+
+
+def _evidence(p: pd.Series) -> pd.Series:
+    """Return -log10 of p-values."""
+    return -np.log10(np.clip(p, _LEAST, 1))
+
+
+def _refuse_none(tables: Mapping[str, pd.DataFrame]) -> None:
+    """Refuse to draw nothing."""
+    if not tables:
+        raise MiracleError("There is no table to draw; expected tables of ewas by title.")
