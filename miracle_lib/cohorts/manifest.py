@@ -41,6 +41,7 @@ def _as_list(value: Any) -> Any:
 
 
 Names = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
+Scale = Literal["beta", "m", "detect"]
 Confidence = Literal["verified", "one source", "inferred", "unverified"]
 # Columns that every cohort has, or that say where a sample was measured; no covariate is called so.
 RESERVED = {"cohort", "subject", "task", "label", "tissue", "age", "sex", "smoking", "platform"}
@@ -58,7 +59,7 @@ class DataFile(Strict):
     layout : {"series_matrix", "supplementary", "table", "samples"}
         GEO series matrix; processed matrix from GEO's supplementary files (rows = sites); a user's
         beta table (CSV, TSV, xlsx, parquet, h5ad, either orientation); a user's table of samples.
-    scale : {"beta", "m"}, optional
+    scale : {"beta", "m", "detect"}, optional
         What this file holds; default: the scale of the manifest.
     drop_other : bool
         Names in a table that are no probes: False refuses them, True leaves them out.
@@ -68,7 +69,7 @@ class DataFile(Strict):
 
     url: str
     layout: Literal["series_matrix", "supplementary", "table", "samples"] = "series_matrix"
-    scale: Literal["beta", "m"] | None = None
+    scale: Scale | None = None
     drop_other: bool = False
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
 
@@ -222,8 +223,9 @@ class CohortManifest(Strict):
     tissue : str
         Tissue of all samples, unless ``phenotypes.tissue`` reads it per sample.
     files : list of DataFile
-    scale : {"beta", "m"}
-        What the files hold; "m" is converted to beta values.
+    scale : {"beta", "m", "detect"}
+        What the files hold; M-values are converted to beta values. "detect", for a series of which
+        it is not known: M-values if more than a twentieth of the values lie outside 0 to 1.
     detection_p : float
         Values with a detection p-value above it are set missing (where the file has them).
     phenotypes : Phenotypes
@@ -245,7 +247,7 @@ class CohortManifest(Strict):
     platform: str = Field(pattern=r"^(27K|450K|EPIC|EPICv2)(\+(27K|450K|EPIC|EPICv2))*$")
     tissue: str
     files: list[DataFile] = Field(min_length=1)
-    scale: Literal["beta", "m"] = "beta"
+    scale: Scale = "beta"
     detection_p: float = Field(default=0.01, gt=0, le=1)
     phenotypes: Phenotypes
     keep: dict[str, Names] = {}

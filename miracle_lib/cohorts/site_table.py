@@ -88,6 +88,10 @@ def check_names(table: SiteTable, source: str) -> None:
 def to_beta(table: SiteTable, scale: str, source: str) -> None:
     """Check that values are on the scale that the manifest gives; turn M-values into beta."""
     low, high, outside = _range(table)
+    looks_like_m = low < 0 and outside > 0.05 * table.values.size
+    if scale == "detect":
+        scale = "m" if looks_like_m else "beta"
+        _log.info("%s: %s", source, "M-values" if looks_like_m else "beta values")
     if scale == "m":
         if not outside:
             raise MiracleError(
@@ -99,7 +103,7 @@ def to_beta(table: SiteTable, scale: str, source: str) -> None:
                 np.exp2(row, out=row)
                 row[:] = np.where(np.isinf(row), 1, row / (1 + row))
         return
-    if low < 0 and outside > 0.05 * table.values.size:
+    if looks_like_m:
         raise MiracleError(
             f"{source}: values from {low:.4g} to {high:.4g} are M-values, not beta values; "
             "'scale: m' in a manifest converts them."

@@ -58,6 +58,14 @@ def test_m_values_are_recognised_and_converted_only_on_request():
     np.testing.assert_allclose(m_values.values, beta, rtol=1e-5)
 
 
+def test_the_scale_is_detected_where_it_is_not_known():
+    m_values, values = table([[-1.0, 1.0], [0.0, NAN]]), table([[0.2, 0.5], [0.9, NAN]])
+    to_beta(m_values, "detect", "f.txt")
+    to_beta(values, "detect", "f.txt")
+    np.testing.assert_allclose(m_values.values, [[1 / 3, 2 / 3], [0.5, NAN]], rtol=1e-6)
+    np.testing.assert_array_equal(values.values, np.float32([[0.2, 0.5], [0.9, NAN]]))
+
+
 def test_extreme_m_values_and_missing_ones():
     extreme = table([[-200.0, 200.0, NAN, 0.0]])
     to_beta(extreme, "m", "f.txt")
