@@ -105,6 +105,8 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     Attributes
     ----------
     tasks_ : list of str
+    classes_ : ndarray, shape (2,)
+        After a fit on a vector of two classes only; the second is the case.
     hierarchy_ : Hierarchy
         Restricted to the sites of ``X``.
     sites_, residual_sites_ : Index

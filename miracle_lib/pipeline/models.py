@@ -39,7 +39,8 @@ def model(run: Run, folder: Path) -> None:
     """Fit the model on all samples, for looking at what it learnt; scores come from folds."""
     unfitted = classifier(run).set_params(training__checkpoint_dir=folder / "checkpoint")
     model = fitted(unfitted, chosen_samples(run))
-    model.save(folder / "model")
+    # A saved model names no folder of this machine.
+    model.set_params(training__checkpoint_dir=None).save(folder / "model")
     model.history_.to_csv(folder / "history.csv")
 
 
