@@ -128,9 +128,9 @@ def describe_own(
     lines = [
         f"{values.name}: {len(table.samples):,} samples x {len(table.sites):,} sites, "
         f"{'M-values' if scale == 'm' else 'beta values'}",
-        f"{samples.name}: {len(people):,} rows, {len(joined):,} of them with data; "
-        f"{len(people) - len(joined):,} rows without data and "
-        f"{len(table.samples) - len(joined):,} samples without a row are left out",
+        f"{samples.name}: {len(people):,} rows, {len(joined):,} of them with data; left out: "
+        f"{len(people) - len(joined):,} without data, and of the data "
+        f"{len(table.samples) - len(joined):,} without a row",
     ]
     to_beta(table, scale, values.name)  # refuses values that are neither
     platform, how = (platform, "as given") if platform else _platform(table)

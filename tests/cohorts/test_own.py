@@ -80,7 +80,10 @@ def test_rows_without_data_and_data_without_rows_are_counted(tmp_path):
     BETAS.drop(index=["000", "011"]).to_csv(tmp_path / "b.csv")
     PEOPLE.drop(index=["004"]).to_csv(tmp_path / "p.csv")
     own = describe_own(tmp_path / "b.csv", tmp_path / "p.csv", **OPTIONS)
-    assert "11 rows, 9 of them with data; 2 rows without data and 1 samples" in own.lines[1]
+    assert (
+        "11 rows, 9 of them with data; left out: 2 without data, and of the data 1 without a row"
+        in own.lines[1]
+    )
     write_own(own)
     cohort, _ = own.files
     assert yaml.safe_load(cohort.read_text())["absent"] == 1
