@@ -20,6 +20,7 @@ book: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/pytest -q --nbval
 	$(BIN)/pytest -q --doctest-modules miracle_lib
 	$(BIN)/jupyter-book build book/ -W -n --keep-going --quiet

@@ -18,10 +18,11 @@ def init(
         str | None,
         typer.Argument(help="Table of samples; may be left out where VALUES is an h5ad file."),
     ] = None,
-    label: Annotated[str, typer.Option(help="Column that tells cases from controls.")] = ...,
+    *,
+    label: Annotated[str, typer.Option(help="Column that tells cases from controls.")],
     case: Annotated[
         list[str], typer.Option(help="Value of the cases; may be repeated, each is a task.")
-    ] = ...,
+    ],
     control: Annotated[
         list[str] | None,
         typer.Option(help="Value of the controls; may be repeated. Without it: all the rest."),

@@ -142,7 +142,7 @@ def describe_own(
     controls = [_value(known, text, label, samples) for text in control]
     rules = _subject_rule(people, subject, samples)
     rules |= _covariate_rules(people.loc[joined], covariates, samples)
-    shared = {
+    shared: dict[str, Any] = {
         "platform": platform,
         "tissue": tissue,
         "scale": scale,
@@ -152,7 +152,7 @@ def describe_own(
     for value in cases:
         against = controls or sorted(set(known) - {value})
         called = name if len(cases) == 1 else f"{name}_{_plain(value)}"
-        content = {"name": called, "task": _plain(value), **shared}
+        content: dict[str, Any] = {"name": called, "task": _plain(value), **shared}
         content["phenotypes"] = {
             "label": {"key": label, "case": value, "control": against},
             **rules,
@@ -314,10 +314,10 @@ def _covariate_rules(
 def _recognised(known: pd.Series, role: str) -> bool:
     """Whether sex or smoking is written in one of the usual ways."""
     if role == "sex":
-        rule = SexRule(key="sex")
-        return bool(matches(known, [*rule.female, *rule.male]).any())
-    rule = SmokingRule(key="smoking")
-    return bool(matches(known, [*rule.never, *rule.former, *rule.current]).any())
+        sex = SexRule(key=["sex"])
+        return bool(matches(known, [*sex.female, *sex.male]).any())
+    smoking = SmokingRule(key=["smoking"])
+    return bool(matches(known, [*smoking.never, *smoking.former, *smoking.current]).any())
 
 
 def _are_numbers(known: pd.Series) -> bool:

@@ -251,8 +251,9 @@ def _ages(values: pd.Series, rule: AgeRule | None, source: str) -> pd.Series:
     units = {word: unit for unit, words in _UNITS.items() for word in words}
     for sample, text in values.dropna().items():
         number = re.fullmatch(r"(\d+(?:[.,]\d*)?)\s*([a-z. ]*)", text.lower())
-        unit = number and (units.get(number[2].strip()) if number[2].strip() else rule.unit)
-        if not unit:
+        word = number[2].strip() if number else ""
+        unit = units.get(word) if word or rule is None else rule.unit
+        if number is None or not unit:
             raise MiracleError(
                 f"{source}: age of sample {sample!r} is {text!r}, not a number of years, months, "
                 "weeks or days."

@@ -20,7 +20,7 @@ from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.training import Member, Prior
-from miracle_lib.training.storage import About, load_model, read_about, save_model
+from miracle_lib.training.storage import About, Coding, load_model, read_about, save_model
 
 if TYPE_CHECKING:
     from miracle_lib.estimator.classifier import MiracleClassifier
@@ -43,7 +43,7 @@ def write(model: MiracleClassifier, path: str | Path) -> None:
         columns=list(model._columns),
         named=hasattr(model, "feature_names_in_"),
         classes=model.classes_.tolist() if hasattr(model, "classes_") else None,
-        covariates=vars(model._coder),
+        covariates=Coding(**vars(model._coder)),
         blocks=list(model.block_share_),
         sharing=model.prior_.sharing,
         fine_tuned=model.fine_tuned_,
@@ -153,8 +153,8 @@ def _table(
         _finite(tensors, name)
     if name == "sd" and (values <= 0).any():
         raise ValueError("sd holds a number that is not positive")
-    values = values.numpy()
-    return pd.Series(values, rows) if columns is None else pd.DataFrame(values, rows, columns)
+    array = values.numpy()
+    return pd.Series(array, rows) if columns is None else pd.DataFrame(array, rows, columns)
 
 
 def _device_here(name: str) -> torch.device:

@@ -44,7 +44,7 @@ class Prediction:
     scale: str
     min_site_share: float
     _coder: CovariateCoder
-    _columns: pd.Index | None
+    _columns: pd.Index
     _cohorts_of: dict[str, list[str]]
 
     @property

@@ -217,8 +217,8 @@ def _design(label: pd.Series, names: pd.Index, covariates: pd.DataFrame | None) 
     """Code the covariates of the labelled samples, and refuse what cannot be told apart."""
     keep = label.notna()
     coded, titles = pd.DataFrame(index=names), []
-    if covariates is not None:
-        table = covariate_table(covariates, names)
+    table = covariate_table(covariates, names)
+    if table is not None:
         known = table.notna().all(axis=1)
         _refuse_empty(table[keep])
         if (keep & ~known).any():
@@ -357,7 +357,7 @@ def _fit_part(columns: np.ndarray, m: np.ndarray) -> Fit:
     left, lengths, _ = np.linalg.svd(others, full_matrices=False)
     span = left[:, lengths > _DEPENDENT * lengths[0]]
     own = label - span @ (span.T @ label)
-    length = np.linalg.norm(own)
+    length = float(np.linalg.norm(own))
     if length <= _DEPENDENT * np.sqrt(len(label)) or len(label) <= span.shape[1] + 1:
         return undefined
     return _fit_complete(np.column_stack([span, own / length]), length, m)

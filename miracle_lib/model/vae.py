@@ -32,8 +32,13 @@ CHUNK = 64  # samples calibrated at a time: bounds memory
 class Masks(Protocol):
     """What the network reads of a hierarchy."""
 
-    site_gene: sp.csr_matrix
-    gene_pathway: sp.csr_matrix
+    @property
+    def site_gene(self) -> sp.csr_matrix:
+        """Sites x genes."""
+
+    @property
+    def gene_pathway(self) -> sp.csr_matrix:
+        """Genes x pathways."""
 
 
 class VAEOutput(NamedTuple):

@@ -1,5 +1,6 @@
 """The open questions: simulations whose answer is known, as the last steps of a run."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +9,7 @@ from miracle_lib.pipeline.models import workers
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.studies import held_out_edges, hidden_patterns, sharing_sweep
 
-QUESTIONS = {
+QUESTIONS: dict[str, Callable[..., pd.DataFrame]] = {
     "sharing": sharing_sweep,
     "hidden": hidden_patterns,
     "edges": held_out_edges,

@@ -1,6 +1,6 @@
 """Simulated replicates: training cohorts of a chosen size and large test cohorts beside them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ class Replicate(NamedTuple):
     test: Samples
 
 
-def make_replicate(n: int, n_test: int, seed: int, **simulation: object) -> Replicate:
+def make_replicate(n: int, n_test: int, seed: int, **simulation: Any) -> Replicate:
     """Simulate six tasks; about ``n`` subjects of each train, the others test.
 
     A large test set makes the score of one replicate nearly exact, so that replicates are

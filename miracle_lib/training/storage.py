@@ -15,7 +15,8 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.manifest import Strict
 
-FORMAT, VERSION = "miracle model", 2
+FORMAT: Literal["miracle model"] = "miracle model"
+VERSION: Literal[2] = 2
 
 Names = list[str]
 
