@@ -129,6 +129,13 @@ class Profile(Strict):
         """Whether the cohorts are simulated."""
         return self.simulation is not None
 
+    @property
+    def sources(self) -> AnnotationSpec:
+        """The annotation, which real cohorts always have."""
+        if self.annotation is None:
+            raise MiracleError(f"the profile of {self.title} has no 'annotation'.")
+        return self.annotation
+
     def placed(self, folder: Path) -> "Profile":
         """Return the profile with every path taken from ``folder``; names stay names."""
         changed: dict[str, Any] = {"cohorts": [_placed(name, folder) for name in self.cohorts]}

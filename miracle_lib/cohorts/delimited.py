@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from gzip import BadGzipFile
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from isal.igzip import GzipFile  # the gzip format, inflated three times as fast
-from isal.isal_zlib import error as InflateError
+from isal.isal_zlib import error as _isal_error
 from tqdm import tqdm
 
 from miracle_lib.cohorts.site_table import SiteTable, close_up
@@ -27,7 +27,15 @@ MISSING = ["", "NA", "N/A", "NaN", "nan", "na", "null", "NULL", "Null", "None", 
 _BLOCK = 1 << 21  # bytes
 _WORKERS = 2
 _GZIP = b"\x1f\x8b"
+_InflateError = cast(type[Exception], _isal_error)
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
+
+
+class Readable(Protocol):
+    """What rows are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to about ``size`` bytes."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,7 @@ class Layout:
 
 
 @contextmanager
-def open_text(path: Path) -> Iterator[io.BufferedReader]:
+def open_text(path: Path) -> Iterator["io.BufferedReader[Any]"]:
     """Open a plain or gzipped file as bytes, progress on stderr; refuse what is no table."""
     size = path.stat().st_size
     if size == 0:
@@ -85,7 +93,9 @@ def open_text(path: Path) -> Iterator[io.BufferedReader]:
         raw.seek(0)
         counted = io.BufferedReader(_Counted(raw, bar), _BLOCK)
         packed = magic == _GZIP
-        stream = io.BufferedReader(GzipFile(fileobj=counted), _BLOCK) if packed else counted
+        stream: io.BufferedReader[Any] = counted
+        if packed:
+            stream = io.BufferedReader(GzipFile(fileobj=counted), _BLOCK)
         try:
             if stream.peek(100).lstrip().lower().startswith(_WEB_PAGE):
                 raise MiracleError(
@@ -95,7 +105,7 @@ def open_text(path: Path) -> Iterator[io.BufferedReader]:
             if path.suffix == ".gz" and not packed:
                 raise MiracleError(f"{path.name} is not gzip; delete it and download it again.")
             yield stream
-        except (EOFError, InflateError, BadGzipFile) as error:
+        except (EOFError, _InflateError, BadGzipFile) as error:
             raise MiracleError(
                 f"{path.name} is damaged or cut short, at byte {raw.tell():,} of {size:,} "
                 f"({error}); delete it and download it again."
@@ -105,20 +115,20 @@ def open_text(path: Path) -> Iterator[io.BufferedReader]:
 class _Counted(io.RawIOBase):
     """A raw file that moves a progress bar as it is read."""
 
-    def __init__(self, raw: BinaryIO, bar: tqdm) -> None:
+    def __init__(self, raw: "io.BufferedReader[Any]", bar: tqdm) -> None:
         self._raw, self._bar = raw, bar
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         n = self._raw.readinto(buffer)
         self._bar.update(n)
         return n
 
 
 def read_rows(
-    stream: BinaryIO,
+    stream: Readable,
     layout: Layout,
     first_line: int,
     end: bytes | None = None,
@@ -171,7 +181,7 @@ def read_rows(
                 break
         while waiting:
             line += append_oldest()
-    if not closed:
+    if not closed and end is not None:
         raise MiracleError(
             f"{layout.path.name}, line {line}: the file ends without {end.decode()!r}, so it is "
             "cut short; delete it and download it again."
@@ -180,7 +190,7 @@ def read_rows(
     return SiteTable(values, pd.Index([column.sample for column in layout.columns]), sites)
 
 
-def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
+def _whole_lines(stream: Readable) -> Iterator[bytes]:
     """Cut a stream into blocks that end at the end of a line."""
     rest: list[bytes] = []
     while block := stream.read(_BLOCK):

@@ -307,7 +307,9 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
 
     def _check_ceiling(self) -> None:
         """Refuse accuracies that are none, or not there for every task."""
-        for task in self.tasks_ if self.ceiling is not None else []:
+        if self.ceiling is None:
+            return
+        for task in self.tasks_:
             if task not in self.ceiling:
                 raise MiracleError(f"ceiling has no entry for task {task!r}")
             if not 0 < self.ceiling[task] <= 1:

@@ -75,7 +75,7 @@ class Training(BaseEstimator):
 class PerStage:
     """Constraint: one number of a kind for each of the three stages."""
 
-    def __init__(self, kind: type) -> None:
+    def __init__(self, kind: Any) -> None:
         self.kind = kind
 
     def is_satisfied_by(self, value: Any) -> bool:

@@ -151,8 +151,9 @@ def run_grid(
     store = Path(store)
     store.mkdir(parents=True, exist_ok=True)
     keys = [cell.key for cell in cells]
-    found = {key: _read(_file(store, key)) for key in keys}
-    todo = {key: cell for key, cell in zip(keys, cells, strict=True) if found[key] is None}
+    stored = {key: _read(_file(store, key)) for key in keys}
+    found = {key: tables for key, tables in stored.items() if tables is not None}
+    todo = {key: cell for key, cell in zip(keys, cells, strict=True) if key not in found}
     shared = list({id(cell.data): cell.data for cell in todo.values() if cell.data}.values())
     failed = {}
     progress = tqdm(total=len(todo), desc="cells", disable=None, leave=False)

@@ -116,7 +116,7 @@ def leading_task(run: Run) -> str:
         task: int((table["q_value"] <= run.parameters.q_threshold).sum())
         for task, table in explanations(run).items()
     }
-    return max(named, key=named.get)
+    return max(named, key=named.__getitem__)
 
 
 def site_contrasts(run: Run) -> pd.DataFrame:
@@ -152,7 +152,7 @@ def marker_audit(run: Run, task: str) -> pd.DataFrame:
         interpret.load_markers(MANIFEST / "markers.yaml"),
         task=task,
         site_gene=site_gene(run),
-        masks=optional_table(spec and spec.probe_masks, run.mirror),
+        masks=optional_table(spec.probe_masks if spec else None, run.mirror),
         measured=pd.Index(sorted(measured)),
     )
 

@@ -41,8 +41,8 @@ def annotation(run: Run, folder: Path) -> None:
 def samples(run: Run, folder: Path) -> None:
     """Control the quality of each cohort, then merge them into one table of samples."""
     spec = run.profile.annotation
-    masks = optional_table(spec and spec.probe_masks, run.mirror)
-    reference = optional_table(spec and spec.cell_reference, run.mirror)
+    masks = optional_table(spec.probe_masks if spec else None, run.mirror)
+    reference = optional_table(spec.cell_reference if spec else None, run.mirror)
     kept, reports = [], []
     for adata in raw_cohorts(run):
         deposited = any(str(name).startswith("cell_") for name in adata.obs)

@@ -15,6 +15,7 @@ from miracle_lib.cohorts import (
 from miracle_lib.cohorts.fetch import fetch_file
 from miracle_lib.cohorts.manifest import load_manifest
 from miracle_lib.config import AnnotationSpec, Profile
+from miracle_lib.errors import MiracleError
 from miracle_lib.files import sha256
 from miracle_lib.hierarchy import PathwayTree, load_annotation_source
 from miracle_lib.hierarchy.sources import annotation_content
@@ -26,12 +27,14 @@ Reader = Callable[[Profile, str | None], Any]
 
 def simulate(profile: Profile, seed: int) -> Simulation:
     """Simulate the cohorts of a profile."""
+    if profile.simulation is None:
+        raise MiracleError(f"the profile of {profile.title} has no 'simulation'.")
     return simulate_cohorts(**profile.simulation.model_dump(), random_state=seed)
 
 
 def _cohort_content(profile: Profile, mirror: str | None) -> Any:
     """Cohorts: how each is described, and the checksum of each of its files."""
-    if profile.simulated:
+    if profile.simulation is not None:
         return profile.simulation.model_dump()
     content = {}
     for name in profile.cohorts:
@@ -48,11 +51,11 @@ def _source_content(names: Callable[[AnnotationSpec], Iterable[str | None]]) -> 
     """Give the reader of some annotation sources: their entries, and their files' checksums."""
 
     def read(profile: Profile, mirror: str | None) -> Any:
-        if profile.simulated:
+        if profile.simulation is not None:
             return profile.simulation.model_dump()
         return {
             name: annotation_content(name, mirror=mirror)
-            for name in names(profile.annotation)
+            for name in names(profile.sources)
             if name is not None
         }
 
@@ -78,7 +81,7 @@ def load_cohorts(profile: Profile, seed: int, mirror: str | None) -> list[AnnDat
     """Simulate or read the cohorts of a profile, in its order, sites with their positions."""
     if profile.simulated:
         return list(simulate(profile, seed).cohorts.values())
-    positions = _source(profile.annotation.array, mirror).sites[["chromosome", "position"]]
+    positions = _source(profile.sources.array, mirror).sites[["chromosome", "position"]]
     cohorts = []
     for name in profile.cohorts:
         adata = load_cohort(name, mirror=mirror, allow_subset=profile.allow_subset)
@@ -94,7 +97,7 @@ def load_annotation(
     if profile.simulated:
         simulation = simulate(profile, seed)
         return simulation.site_gene, simulation.gene_sets, simulation.validation_sets
-    spec = profile.annotation
+    spec = profile.sources
     libraries = {title: _gene_sets(name, mirror) for title, name in spec.validation.items()}
     return _source(spec.array, mirror).site_gene, _gene_sets(spec.mask, mirror), libraries
 

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -256,7 +256,8 @@ def _described(level: Variant, size: Scale, selector: SiteSelector | None) -> di
     if level.n_sites is None:
         variant.pop("selection", None)
     if level.baseline is None:
-        default = MiracleClassifier(None).get_params()
+        # No hierarchy is needed to ask for defaults.
+        default = MiracleClassifier(cast(Hierarchy, None)).get_params()
         model = size.model | level.model
         variant["model"] = {name: v for name, v in model.items() if v != default[name]}
     return variant
