@@ -117,3 +117,51 @@ def make_settings(
             stage = replace(getattr(settings, name), batch_size=batch_size)
             settings = replace(settings, **{name: stage})
     return settings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One entry of the list of stages.
+
+    Attributes
+    ----------
+    name : str
+    settings : StageSettings
+    losses : tuple of {"autoencoder", "tasks"}
+        What counts.
+    trains : tuple of {"autoencoder", "heads"}
+        What it changes.
+    solver : {"adam", "convex"}
+        Gradient steps, or the exact solution of linear heads.
+    on_trial : bool
+        Kept only if linear heads, solved for anew, predict the held-out fold clearly better.
+    """
+
+    name: str
+    settings: StageSettings
+    losses: tuple[str, ...]
+    trains: tuple[str, ...]
+    solver: Literal["adam", "convex"] = "adam"
+    on_trial: bool = False
+
+
+def list_stages(settings: Settings, stages: Literal["three", "joint"] = "three") -> list[Stage]:
+    """Return the stages of a training, those without epochs left out.
+
+    Examples
+    --------
+    >>> [(stage.name, stage.solver) for stage in list_stages(PRESETS["default"])]
+    [('autoencoder', 'adam'), ('heads', 'convex'), ('finetune', 'adam')]
+    """
+    both = ("autoencoder", "tasks"), ("autoencoder", "heads")
+    if stages == "joint":
+        epochs = settings.autoencoder.epochs + settings.finetune.epochs
+        found = [Stage("joint", replace(settings.autoencoder, epochs=epochs), *both)]
+    else:
+        exact = settings.solver == "convex"
+        found = [
+            Stage("autoencoder", settings.autoencoder, ("autoencoder",), ("autoencoder",)),
+            Stage("heads", settings.heads, ("tasks",), ("heads",), settings.solver),
+            Stage("finetune", settings.finetune, *both, on_trial=exact),
+        ]
+    return [stage for stage in found if stage.settings.epochs]

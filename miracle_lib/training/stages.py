@@ -22,14 +22,14 @@ from miracle_lib.training.convex import Blocks, HeadProblem, log_loss, pair_accu
 from miracle_lib.training.data import TrainingData, balanced_accuracy, mini_batches
 from miracle_lib.training.member import Member, halves
 from miracle_lib.training.prior import Prior
-from miracle_lib.training.settings import Settings, StageSettings
+from miracle_lib.training.settings import Settings, Stage, StageSettings
 
 Row = dict[str, Any]
 STEEPEST = 0.1  # least variance and scale of a penalty that gradient steps follow
 SETTLED = 0.01  # largest change of a task weight at which the heads are solved
 
 
-class Stage(Protocol):
+class Running(Protocol):
     """What the trainer needs of a stage."""
 
     name: str
@@ -102,54 +102,46 @@ class GradientStage:
 
     Parameters
     ----------
-    name : str
+    stage : Stage
     member : Member
     data : TrainingData
     train, validation : Tensor
         Rows of the samples trained on and of those held out.
     tasks : list of str
     settings : Settings
-    stage : StageSettings
-    reconstructs, classifies : bool
-        Which losses count.
-    trains_encoder : bool
-        False leaves the autoencoder as it is.
     weighting, ceiling, penalty
-        Policy, single-task accuracies and penalty of the heads, if it classifies.
+        Policy, single-task accuracies and penalty of the heads, if the tasks count.
     seed : int
     """
 
     def __init__(
         self,
-        name: str,
+        stage: Stage,
         member: Member,
         data: TrainingData,
         train: Tensor,
         validation: Tensor,
         tasks: list[str],
         settings: Settings,
-        stage: StageSettings,
         *,
-        reconstructs: bool,
-        classifies: bool,
-        trains_encoder: bool = True,
         weighting: Weighting | None = None,
         ceiling: Tensor | None = None,
         penalty: Callable[[TaskHeads], Tensor] | None = None,
         seed: int = 0,
     ) -> None:
-        self.name, self.member, self.data, self.tasks = name, member, data, tasks
+        self.name, self.member, self.data, self.tasks = stage.name, member, data, tasks
         self.train, self.validation = train, validation
-        self.options, self.settings, self.seed = settings, stage, seed
-        self.reconstructs, self.classifies = reconstructs, classifies
+        self.options, self.settings, self.seed = settings, stage.settings, seed
+        self.reconstructs = "autoencoder" in stage.losses
+        self.classifies = "tasks" in stage.losses
         self.weighting, self.ceiling, self.penalty = weighting, ceiling, penalty
-        rate = stage.learning_rate
+        rate = stage.settings.learning_rate
         trained = []
-        if trains_encoder:
+        if "autoencoder" in stage.trains:
             encoder, decoder = halves(member.network)
             trained.append({"params": encoder, "lr": settings.encoder_rate * rate})
             trained.append({"params": decoder, "lr": rate})
-        if classifies:
+        if "heads" in stage.trains:
             trained.append({"params": list(member.heads.parameters()), "lr": rate})
         self.optimizer = torch.optim.Adam(trained)
         self.waited, self.best_score = 0, self.measure(validation)["validation"]
@@ -227,11 +219,11 @@ class GradientStage:
         self, some: Tensor, rows: Tensor, epoch: int, weights: Tensor | None
     ) -> dict[str, Tensor]:
         """Return what some samples of a batch contribute to its losses."""
-        parts = self._losses(some, epoch, sample=None)
+        parts, logits = self._losses(some, epoch, sample=None)
         if weights is not None:
             here, whole = ((~self.data.labels[part].isnan()).sum(0) for part in (some, rows))
             of_task = weights * (here / whole.clamp_min(1)).to(weights)
-            parts |= self.task_losses(self._logits, some, of_task)
+            parts |= self.task_losses(logits, some, of_task)
         share = len(some) / len(rows)
         return {name: v if name == "task" else share * v for name, v in parts.items()}
 
@@ -257,20 +249,21 @@ class GradientStage:
         labelled = ~self.data.labels[self.train].isnan()
         return float(labelled.sum()) / labelled.shape[1]
 
-    def _losses(self, rows: Tensor, epoch: int, sample: bool | None) -> dict[str, Tensor]:
-        """Run the network; keep logits if they count, return the autoencoder's losses per value."""
+    def _losses(
+        self, rows: Tensor, epoch: int, sample: bool | None
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Run the network; return the autoencoder's losses per value, and logits if they count."""
         x, covariates = self.data.x, self.data.covariates
         member, network = self.member, self.member.network
         if not self.reconstructs:
             with torch.no_grad():  # the encoder is frozen
                 blocks = member.blocks(x, covariates, rows)
-            self._logits = member.heads(blocks)
-            return {}
+            return {}, member.heads(blocks)
         sites = member.sites(x, rows)
         output = network(sites, covariates[rows], sample=sample)
+        logits = None
         if self.classifies:
-            inputs = member.head_inputs(x, output.genes, output.mean, rows)
-            self._logits = member.heads(inputs)
+            logits = member.heads(member.head_inputs(x, output.genes, output.mean, rows))
         reconstruction = reconstruction_loss(
             output.reconstruction,
             sites,
@@ -279,16 +272,13 @@ class GradientStage:
             site_logvar=network.site_logvar,
         )
         kl = kl_divergence(output.mean, output.logvar).mean() / network.n_sites
-        return self.weighted(reconstruction, kl, epoch)
-
-    def weighted(self, reconstruction: Tensor, kl: Tensor, epoch: int) -> dict[str, Tensor]:
-        """Return the autoencoder's losses per value as they count in this epoch."""
         scale = self.options.reconstruction_weight if self.classifies else 1.0
         warm = kl_warmup(epoch, self.options.kl_warmup) if not self.classifies else 1.0
-        return {
+        losses = {
             "reconstruction": scale * reconstruction,
             "kl": scale * warm * self.options.kl_weight * kl,
         }
+        return losses, logits
 
     @torch.no_grad()
     def measure(self, rows: Tensor) -> Row:
@@ -297,14 +287,9 @@ class GradientStage:
         parts, logits = [], []
         for some in rows.split(self.member.chunk):
             # The KL term at full weight, so that epochs can be compared during warm-up.
-            losses = self._losses(some, self.options.kl_warmup, sample=False)
+            losses, found = self._losses(some, self.options.kl_warmup, sample=False)
             parts.append({name: float(value) * len(some) for name, value in losses.items()})
-            if self.classifies:
-                logits.append(self._logits)
-        return self.summary(parts, logits, rows)
-
-    def summary(self, parts: list[dict[str, float]], logits: list[Tensor], rows: Tensor) -> Row:
-        """Return the losses of some samples from the sums over chunks of them."""
+            logits.append(found)
         row = {
             f"validation_{name}": sum(part[name] for part in parts) / len(rows) for name in parts[0]
         }

@@ -19,12 +19,12 @@ from miracle_lib.training.data import TrainingData, inner_folds
 from miracle_lib.training.member import Member
 from miracle_lib.training.prior import Prior, labelled_pairs
 from miracle_lib.training.relatives import Relatives
-from miracle_lib.training.settings import Settings, StageSettings
+from miracle_lib.training.settings import Settings, Stage, list_stages
 from miracle_lib.training.stages import (
     ConvexHeads,
     GradientStage,
     Row,
-    Stage,
+    Running,
     epoch_seed,
     head_penalty,
 )
@@ -100,7 +100,7 @@ class Trainer:
         self._ceiling = self._state.get("ceiling", self.ceiling)
         done = self._state.get("done", [])
         members = []
-        total = self.n_members * sum(stage.epochs for _, stage in self._plan())
+        total = self.n_members * sum(stage.settings.epochs for stage in self._stages())
         bar_off = None if self.progress is None else not self.progress
         with tqdm(total=total, desc="training", unit="epoch", disable=bar_off) as self._bar:
             for index in range(self.n_members):
@@ -121,17 +121,9 @@ class Trainer:
             self._ceiling = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
         return Trained(members, self._history, self._prior, self._ceiling, kept)
 
-    def _plan(self) -> list[tuple[str, StageSettings]]:
-        """Return names and settings of the stages."""
-        options = self.settings
-        if self.stages == "joint":
-            epochs = options.autoencoder.epochs + options.finetune.epochs
-            return [("joint", replace(options.autoencoder, epochs=epochs))]
-        return [
-            ("autoencoder", options.autoencoder),
-            ("heads", options.heads),
-            ("finetune", options.finetune),
-        ]
+    def _stages(self) -> list[Stage]:
+        """Return the list of stages."""
+        return list_stages(self.settings, self.stages)
 
     @property
     def _n_outside(self) -> int:
@@ -161,32 +153,29 @@ class Trainer:
             rows = np.flatnonzero(self._folds != self._fold)[:CALIBRATION_SAMPLES]
             member.calibrate(self.data.x, self.data.covariates, torch.from_numpy(rows))
         heads, kept = None, False
-        for number, (name, settings) in enumerate(self._plan()):
-            if number < state.get("stage_number", 0) or settings.epochs == 0:
+        for number, stage in enumerate(self._stages()):
+            if number < state.get("stage_number", 0):
                 continue
             entry = copy.deepcopy(member.state_dict())
-            if name != "autoencoder" and heads is None:
+            if "tasks" in stage.losses and heads is None:
                 heads = self._convex_heads(member, index)
                 if "heads" in state:
                     heads.load_state_dict(state["heads"])
-            convex = self.settings.solver == "convex"
-            if name == "finetune" and convex:
+            if stage.on_trial:
                 heads.write(without_fold=self._fold)
-            stage = (
-                heads
-                if name == "heads" and convex
-                else self._gradient(name, settings, member, index, heads)
+            running = (
+                heads if stage.solver == "convex" else self._gradient(stage, member, index, heads)
             )
             first = 0
             if number == state.get("stage_number"):
-                stage.load_state_dict(state["stage"])
+                running.load_state_dict(state["stage"])
                 first = state["epoch"]
             shared = {"stage_number": number, "entry": entry, "done": done}
-            if name == "finetune":
+            if stage.on_trial:
                 shared["heads"] = heads.state_dict()
-            self._run(stage, index, first, shared)
-            if name == "finetune":
-                kept = not convex or self._encoder_gained(member, index, heads)
+            self._run(running, index, first, shared)
+            if stage.name == "finetune":
+                kept = not stage.on_trial or self._encoder_gained(member, index, heads)
                 if not kept:
                     member.load_state_dict(entry)
         return kept
@@ -203,7 +192,7 @@ class Trainer:
         fall = before.held_out_losses(self._fold) - after.held_out_losses(self._fold)
         return bool(fall.mean() > MARGIN * fall.std() / len(fall) ** 0.5)
 
-    def _run(self, stage: Stage, index: int, first: int, shared: dict[str, Any]) -> None:
+    def _run(self, stage: Running, index: int, first: int, shared: dict[str, Any]) -> None:
         """Run the epochs of a stage and keep their rows."""
         for epoch in range(first, stage.settings.epochs):
             if stage.exhausted:
@@ -227,8 +216,7 @@ class Trainer:
 
     def _gradient(
         self,
-        name: str,
-        settings: StageSettings,
+        stage: Stage,
         member: Member,
         index: int,
         heads: ConvexHeads | None,
@@ -240,18 +228,14 @@ class Trainer:
             for rows in (self._folds != self._fold, self._folds == self._fold)
         )
         return GradientStage(
-            name,
+            stage,
             member,
             self.data,
             train,
             validation,
             self.tasks,
             self.settings,
-            settings,
-            reconstructs=name != "heads",
-            classifies=name != "autoencoder",
-            trains_encoder=name != "heads",
-            weighting=heads and self._policy(name, index),
+            weighting=heads and self._policy(stage.name, index),
             ceiling=self._ceiling,
             penalty=heads and self._penalty(heads.problem),
             seed=epoch_seed(self.seed, "stage", index),

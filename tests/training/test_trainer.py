@@ -17,6 +17,7 @@ from miracle_lib.model.weighting import POLICIES
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.training import Checkpoint, Trainer, TrainingData, make_settings
 from miracle_lib.training.prior import Prior
+from miracle_lib.training.settings import list_stages
 from miracle_lib.training.stages import GradientStage, head_penalty, task_gradients
 
 TASKS = ["MS", "RA"]
@@ -145,6 +146,19 @@ def test_every_member_starts_from_weights_of_its_own():
     assert drawn == sum(layer.weight.numel() for layer in layers) > 500
 
 
+def test_stages_are_a_list_of_what_counts_and_what_is_trained():
+    stages = list_stages(make_settings("paper", (1, 0, 1), None, None))
+    assert [(stage.name, stage.losses, stage.on_trial) for stage in stages] == [
+        ("autoencoder", ("autoencoder",), False),
+        ("finetune", ("autoencoder", "tasks"), False),
+    ]
+    exact = list_stages(make_settings("default", None, None, None))
+    assert [stage.solver for stage in exact] == ["adam", "convex", "adam"]
+    assert exact[-1].on_trial
+    (joint,) = list_stages(make_settings("default", (2, 9, 3), None, None), "joint")
+    assert (joint.settings.epochs, joint.trains) == (5, ("autoencoder", "heads"))
+
+
 def test_stages_run_in_order_and_train_what_they_should():
     trainer = make_trainer()
     history = trainer.fit().history
@@ -210,7 +224,7 @@ def test_a_batch_taken_in_parts_has_the_gradient_of_the_whole(monkeypatch):
         heads = trainer._convex_heads(member, 0)
         heads.solve_under(np.ones(2))
         heads.finish()
-        stage = trainer._gradient("finetune", trainer.settings.finetune, member, 0, heads)
+        stage = trainer._gradient(trainer._stages()[-1], member, 0, heads)
         losses = stage._step(torch.arange(90), 0, torch.tensor([0.5, 1.5], dtype=torch.float64))
         found.append((losses, [each.grad for each in member.parameters()]))
     (whole, expected), (parts, gradients) = found
@@ -282,7 +296,7 @@ def test_finetune_improves_what_it_watches_or_keeps_the_start():
     trainer._fold = 0
     heads.solve_under(np.ones(2))
     heads.write(without_fold=0)
-    stage = trainer._gradient("finetune", trainer.settings.finetune, member, 0, heads)
+    stage = trainer._gradient(trainer._stages()[-1], member, 0, heads)
     assert isinstance(stage, GradientStage)
     start = stage.best_score
     for epoch in range(3):

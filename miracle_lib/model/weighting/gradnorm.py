@@ -1,4 +1,4 @@
-"""GradNorm."""
+"""GradNorm, on the gradients of the head weights of a whole epoch."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Gradient surgery."""
+"""Gradient surgery, on the gradients of the head weights of a whole epoch."""
 
 import torch
 from torch import Tensor
