@@ -9,7 +9,7 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.interpretation.association import ewas as test_sites
 from miracle_lib.interpretation.association import separable_covariates
 from miracle_lib.interpretation.enrichment import overrepresentation
-from miracle_lib.pipeline.data import all_samples, mask_sets, raw_cohorts, site_gene
+from miracle_lib.pipeline.data import all_samples, graph, mask_sets, raw_cohorts, site_gene
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.samples import Samples
 
@@ -71,7 +71,8 @@ def baseline(run: Run, task: str) -> pd.DataFrame:
     sites = table.index[table["q_value"] <= run.parameters.q_threshold]
     if not len(sites):
         return pd.DataFrame(columns=["n_genes", "n_significant", "p_value", "q_value"])
-    return overrepresentation(sites, table.index, site_gene(run), mask_sets(run))
+    sets = {name: mask_sets(run)[name] for name in graph(run).pathways}
+    return overrepresentation(sites, table.index, site_gene(run), sets)
 
 
 def beside_network(run: Run, task: str, explanation: pd.DataFrame) -> pd.DataFrame:
@@ -107,11 +108,11 @@ def beside_network(run: Run, task: str, explanation: pd.DataFrame) -> pd.DataFra
     return table
 
 
-def positions(run: Run) -> pd.DataFrame | None:
-    """Chromosome and position of the sites, or None where the annotation has none."""
-    tables = [adata.var for adata in raw_cohorts(run)]
-    if any({"chromosome", "position"} - set(table) for table in tables):
-        return None
+def positions(run: Run) -> pd.DataFrame:
+    """Chromosome and position of every site whose place the annotation knows."""
+    tables = [adata.var for adata in raw_cohorts(run) if "chromosome" in adata.var]
+    if not tables:
+        return pd.DataFrame(columns=["chromosome", "position"])
     table = pd.concat(tables)[["chromosome", "position"]]
     table = table[~table.index.duplicated()]
     return table[table["chromosome"].astype(str) != ""]

@@ -18,7 +18,15 @@ from miracle_lib.store import digest, environment, module_code, only_one
 log = logging.getLogger(__name__)
 
 # What a notebook uses beside the results of its steps.
-SHOWS = ("plots", "interpretation", "evaluation", "studies", "preprocessing", "pipeline.answers")
+SHOWS = (
+    "plots",
+    "interpretation",
+    "evaluation",
+    "studies",
+    "preprocessing",
+    "pipeline.answers",
+    "pipeline.ewas",
+)
 
 # The steps a notebook shows; they are run before it, where their progress can be seen.
 STEPS_OF = {
@@ -26,7 +34,7 @@ STEPS_OF = {
     "02_mask_construction": ("hierarchy",),
     "03_three_stage_training": ("model", "experiments", "scores"),
     "04_ablations": ("ablations", "signs"),
-    "05_enrichment_validation": ("explained", "enriched", "stability"),
+    "05_enrichment_validation": ("explained", "enriched", "stability", "ewas"),
     "06_open_questions": ("open_questions", "ablations"),
 }
 

@@ -74,7 +74,9 @@ def manhattan(table: pd.DataFrame, positions: pd.DataFrame, q_value: float = 0.0
     known = positions.reindex(table.index)[["chromosome", "position"]].assign(p=table["p_value"])
     drawn = known.dropna()
     if drawn.empty:
-        raise MiracleError("No site of the table has a chromosome and a position.")
+        figure = new_figure(1)
+        figure.text(0.5, 0.5, "no site has a known position", ha="center", va="center")
+        return figure
     chromosome = drawn["chromosome"].astype(str).str.removeprefix("chr")
     names = sorted(
         chromosome.unique(), key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c)
