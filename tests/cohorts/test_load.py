@@ -36,6 +36,20 @@ def test_real_series(mirror, name, n_sites, cases, controls, female):
     assert adata.uns["provenance"]["complete"] == str(not subset)
 
 
+def test_what_is_deposited_beside_the_values_of_a_real_series(mirror):
+    obs = ml.load_cohort("GSE125105", mirror).obs
+    cells = obs.filter(like="cell_")
+    assert list(cells) == [f"cell_{c}" for c in ("CD8T", "CD4T", "NK", "Bcell", "Mono", "Gran")]
+    assert (cells.sum(axis=1) - 1).abs().median() < 0.06
+    granulocytes = obs.groupby("label")["cell_Gran"].mean()
+    assert 0.3 < (granulocytes[1] - granulocytes[0]) / obs["cell_Gran"].std() < 0.7
+    assert obs["slide"].notna().all()
+    assert obs["slide"].value_counts().max() <= 12
+    assert set(obs["position"]) == {
+        f"R0{row}C0{column}" for row in range(1, 7) for column in (1, 2)
+    }
+
+
 def test_a_subset_of_a_real_series_is_refused_unless_allowed(mirror):
     with pytest.raises(MiracleError, match=r"50 cases and 50 controls .*expected 354 cases"):
         ml.load_cohort("GSE42861", mirror)

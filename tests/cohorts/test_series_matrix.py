@@ -188,3 +188,14 @@ def test_mutated_files_raise_nothing_but_our_error(write_series, data, packed):
     except MiracleError:
         return
     assert table.values.shape == (len(table.samples), len(table.sites))
+
+
+def test_slide_and_position_come_from_the_names_of_idat_files_or_the_title(write_series):
+    titles = ["blood", "7800246024_R02C01", "patient 12345_R01"]
+    path = write_series([[0.1, 0.2, 0.3]], titles=titles, name="GSE1_series_matrix.txt")
+    place = "ftp://ftp.ncbi.nlm.nih.gov/geo/samples/GSM0nnn/GSM0/suppl/"
+    idat = "\t".join(["!Sample_supplementary_file", f'"{place}GSM0_5765205058_R06C02_Grn.idat.gz"'])
+    path.write_text(f'{idat}\t"NONE"\t"NONE"\n{path.read_text()}')
+    found = read_series_matrix(path).samples["sentrix"]
+    assert found.iloc[:2].tolist() == ["5765205058_R06C02", "7800246024_R02C01"]
+    assert found.isna().tolist() == [False, False, True]
