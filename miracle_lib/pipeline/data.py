@@ -1,6 +1,7 @@
 """From the outside world to samples and masks: the first steps of a run, and what reads them."""
 
 import json
+import logging
 from pathlib import Path
 
 import anndata
@@ -13,8 +14,10 @@ from miracle_lib.files import safe_name
 from miracle_lib.hierarchy import ArrayAnnotation, Hierarchy
 from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, optional_table, simulate
 from miracle_lib.pipeline.run import Run, step
-from miracle_lib.preprocessing import estimate_cell_fractions, quality_control
+from miracle_lib.preprocessing import estimate_cell_fractions, is_blood, quality_control
 from miracle_lib.samples import Samples
+
+_log = logging.getLogger(__name__)
 
 
 @step(uses=("seed",), reads=("cohorts", "array"))
@@ -45,10 +48,8 @@ def samples(run: Run, folder: Path) -> None:
     reference = optional_table(spec.cell_reference if spec else None, run.mirror)
     kept, reports = [], []
     for adata in raw_cohorts(run):
-        deposited = any(str(name).startswith("cell_") for name in adata.obs)
-        if reference is not None and not deposited:
-            fractions = estimate_cell_fractions(adata, reference)
-            adata.obs[fractions.columns] = fractions
+        if reference is not None:
+            _add_cell_fractions(adata, reference)
         controlled, report = quality_control(adata, probe_masks=masks)
         kept.append(controlled)
         reports.append(report)
@@ -57,6 +58,20 @@ def samples(run: Run, folder: Path) -> None:
     merged = AnnData(X, obs=obs.astype(dict.fromkeys(texts, "category")), obsm={"tasks": Y})
     merged.write_h5ad(folder / "samples.h5ad")
     pd.concat(reports, ignore_index=True).to_csv(folder / "report.csv")
+
+
+def _add_cell_fractions(adata: AnnData, reference: pd.DataFrame) -> None:
+    """Estimate the cell fractions of blood; deposited ones stay, other tissue gets none."""
+    name = _cohort_name(adata)
+    if any(str(column).startswith("cell_") for column in adata.obs):
+        _log.info("%s: cell fractions as deposited", name)
+    elif all(map(is_blood, adata.obs["tissue"].astype(str))):
+        fractions = estimate_cell_fractions(adata, reference)
+        share = 100 * fractions.attrs["share_present"]
+        _log.info("%s: cell fractions from %.0f%% of the reference's sites", name, share)
+        adata.obs[fractions.columns] = fractions
+    else:
+        _log.info("%s: no cell fractions, its tissue is not whole blood", name)
 
 
 @step(uses=("min_genes", "max_genes"), after=("samples", "annotation"))

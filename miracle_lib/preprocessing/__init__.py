@@ -1,6 +1,6 @@
 """Preparing beta values: quality, scale, standardisation within cohorts, choice of sites."""
 
-from miracle_lib.preprocessing.cells import estimate_cell_fractions, read_cell_reference
+from miracle_lib.preprocessing.cells import estimate_cell_fractions, is_blood, read_cell_reference
 from miracle_lib.preprocessing.covariates import CovariateResidualizer
 from miracle_lib.preprocessing.imputation import SiteImputer
 from miracle_lib.preprocessing.quality import quality_control
@@ -17,6 +17,7 @@ __all__ = [
     "beta_to_m",
     "duplicate_pairs",
     "estimate_cell_fractions",
+    "is_blood",
     "m_to_beta",
     "outlier_scores",
     "predict_sex",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,27 @@ from miracle_lib.errors import MiracleError
 _log = logging.getLogger(__name__)
 
 _WEIGHT = 1e4  # of the row that makes fractions sum to 1 where they would exceed it
+# Names of some references; neutrophils are nearly all of the granulocytes.
+_CALLED = {"cd8_t_cell": "CD8T", "cd4_t_cell": "CD4T", "nk_cell": "NK", "b_cell": "Bcell"}
+_CALLED |= {"monocyte": "Mono", "neutrophil": "Gran"}
+_BLOOD = re.compile(r"blood|leu[ck]ocytes|PBMC|PBL", re.IGNORECASE)
+_ONE_KIND = re.compile(r"sorted|monocyte|lymphocyte|[TB][ -]cell|CD\d+", re.IGNORECASE)
+
+
+def is_blood(tissue: str) -> bool:
+    """Whether a tissue is a mixture of blood cells, whose fractions can be estimated.
+
+    Parameters
+    ----------
+    tissue : str
+        As a cohort calls it.
+
+    Examples
+    --------
+    >>> [is_blood(name) for name in ("whole blood", "sorted blood cells", "CD4+ T-cells", "skin")]
+    [True, False, False, False]
+    """
+    return bool(_BLOOD.search(tissue)) and not _ONE_KIND.search(tissue)
 
 
 def read_cell_reference(path: str | Path) -> pd.DataFrame:
@@ -81,8 +103,10 @@ def estimate_cell_fractions(
     Returns
     -------
     DataFrame of shape (n_samples, n_cell_types)
-        Columns "cell_<type>"; NaN for a sample with fewer than ``min_present`` of the sites. A
-        warning is logged if no sample has them, as on an array that lacks the sites.
+        Columns "cell_<type>", under the short names of deposited fractions (CD8T, CD4T, NK, Bcell,
+        Mono, Gran) where the reference has long ones; NaN for a sample with fewer than
+        ``min_present`` of the sites. A warning is logged if no sample has them, as on an array
+        that lacks the sites.
         ``attrs`` has "n_sites", the sites used, and "share_present", their share of those wanted.
 
     Raises
@@ -126,7 +150,8 @@ def estimate_cell_fractions(
         present = ~np.isnan(sample)
         if present.sum() >= least:
             fractions[row] = _project(profiles[present], sample[present])
-    result = pd.DataFrame(fractions, index, [f"cell_{name}" for name in reference.columns])
+    columns = [f"cell_{_CALLED.get(str(name), name)}" for name in reference.columns]
+    result = pd.DataFrame(fractions, index, columns)
     result.attrs = {"n_sites": int(here.sum()), "share_present": float(here.mean())}
     return result
 

@@ -1,6 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from anndata import AnnData
 
 from miracle_lib.config import Parameters
 from miracle_lib.pipeline import answers, data, models, selection
@@ -80,3 +82,20 @@ def test_real_cohorts_take_the_same_path(mirror, tmp_path):
     assert "Real cohorts" in real.banner
     real.write_provenance()
     assert "GSE42861_series_matrix.txt.gz" in (tmp_path / "provenance.json").read_text()
+
+
+def test_cell_fractions_are_those_deposited_else_estimated_in_blood_only(caplog):
+    reference = pd.DataFrame({"Mono": [0.1, 0.9], "Gran": [0.8, 0.2]}, index=["cg1", "cg2"])
+
+    def columns(tissue, **deposited):
+        obs = pd.DataFrame({"cohort": ["GSE1"], "tissue": tissue, **deposited}, index=["s1"])
+        adata = AnnData(np.float32([[0.1, 0.9]]), obs, pd.DataFrame(index=["cg1", "cg2"]))
+        data._add_cell_fractions(adata, reference)
+        return adata.obs.filter(like="cell_").round(2).iloc[0].to_dict()
+
+    caplog.set_level("INFO")
+    assert columns("whole blood") == {"cell_Mono": 1.0, "cell_Gran": 0.0}
+    assert "GSE1: cell fractions from 100% of the reference's sites" in caplog.text
+    assert columns("whole blood", cell_NK=0.25) == {"cell_NK": 0.25}
+    assert columns("skin") == {}
+    assert "GSE1: no cell fractions, its tissue is not whole blood" in caplog.text

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
+from miracle_lib.cohorts import load_manifest
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing import estimate_cell_fractions, read_cell_reference
+from miracle_lib.preprocessing import estimate_cell_fractions, is_blood, read_cell_reference
 
 CELLS = ["CD8T", "CD4T", "NK", "Bcell", "Mono", "Gran"]
 
@@ -134,3 +135,27 @@ def test_real_blood_is_mostly_granulocytes(mirror):
     # granulocytes are raised in rheumatoid arthritis
     case = cohort.obs["label"] == 1
     assert found.loc[case, "cell_Gran"].mean() > found.loc[~case, "cell_Gran"].mean() + 0.03
+
+
+def test_long_names_of_cell_types_become_those_of_deposited_fractions():
+    reference = pd.DataFrame(
+        {"neutrophil": [0.1, 0.9], "nk_cell": [0.8, 0.2], "eosinophil": [0.5, 0.6]}, ["cg1", "cg2"]
+    )
+    found = estimate_cell_fractions(pd.DataFrame([[0.1, 0.9]], columns=["cg1", "cg2"]), reference)
+    assert list(found) == ["cell_Gran", "cell_NK", "cell_eosinophil"]
+
+
+@pytest.mark.parametrize("name", ["GSE42861", "GSE106648", "GSE87648", "GSE142512", "GSE111942"])
+def test_cohorts_of_blood(name):
+    assert is_blood(load_manifest(name).tissue)
+
+
+@pytest.mark.parametrize(
+    "tissue",
+    [
+        "skin", "breast", "monocytes", "B cells", "sorted blood cells", "CD14+ Monocytes",
+        "CD4+ T-cells", "regulatory T-cells", "intestinal mucosa",
+    ],
+)  # fmt: skip
+def test_cohorts_of_other_tissue_or_one_kind_of_cells(tissue):
+    assert not is_blood(tissue)
