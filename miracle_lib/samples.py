@@ -161,8 +161,7 @@ class Samples:
         **parts
             Any of values, labels, cohort, subject and covariates.
         """
-        known = {name: getattr(self, name) for name in _PARTS}
-        return type(self)(**(known | parts))
+        return type(self)(**({name: getattr(self, name) for name in _PARTS} | parts))
 
     @classmethod
     def from_anndata(cls, adata: AnnData, covariates: Sequence[str] | None = None) -> Self:

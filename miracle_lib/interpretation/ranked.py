@@ -184,11 +184,11 @@ def ssgsea(
 
 
 def _eligible(
-    known: pd.Index, gene_sets: Mapping[str, Collection[str]], min_genes: int, max_genes: int
+    scored_genes: pd.Index, gene_sets: Mapping[str, Collection[str]], min_genes: int, max_genes: int
 ) -> dict[str, list[str]]:
-    """Sets within the size limits, with their known genes."""
-    known = set(known)
-    sets = {name: sorted(known.intersection(genes)) for name, genes in gene_sets.items()}
+    """Sets within the size limits, with their scored genes."""
+    scored = set(scored_genes)
+    sets = {name: sorted(scored.intersection(genes)) for name, genes in gene_sets.items()}
     sets = {name: genes for name, genes in sets.items() if min_genes <= len(genes) <= max_genes}
     if not sets:
         raise MiracleError(f"No gene set has {min_genes} to {max_genes} scored genes.")
