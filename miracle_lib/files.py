@@ -4,12 +4,15 @@ import hashlib
 import json
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+_SETTLED = 2.0  # seconds after which another write gives a file another time of change
 
 
 @contextmanager
@@ -72,3 +75,48 @@ def sha256(path: str | Path) -> str:
     """Return the SHA-256 hex digest of a file, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class RememberedHashes:
+    """SHA-256 of files, each read once for its path, size and time of change.
+
+    Parameters
+    ----------
+    memory : str or Path
+        JSON file that keeps them for the next process; where it cannot be written, or is damaged,
+        files are read again.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "abc").write_text("abc")
+    >>> RememberedHashes(folder / "hashes.json")(folder / "abc")[:8]
+    'ba7816bf'
+    """
+
+    def __init__(self, memory: str | Path) -> None:
+        self.memory = Path(memory)
+
+    def __call__(self, path: str | Path) -> str:
+        """Hash of one file."""
+        path = Path(path).resolve()
+        stat = path.stat()
+        known = self._read().get(str(path), [])
+        if known[:2] == [stat.st_size, stat.st_mtime_ns]:
+            return known[2]
+        found = sha256(path)
+        # A file written this moment can change again without another time of change.
+        if time.time() - stat.st_mtime > _SETTLED:
+            entry = {str(path): [stat.st_size, stat.st_mtime_ns, found]}
+            with suppress(OSError):
+                write_json(self.memory, self._read() | entry)
+        return found
+
+    def _read(self) -> dict[str, list[Any]]:
+        """What is remembered so far."""
+        try:
+            stored = json.loads(self.memory.read_text(encoding="utf-8"))
+            return {path: entry for path, entry in stored.items() if len(entry) == 3}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}

@@ -259,9 +259,10 @@ class Store:
         place = self.place(name, key)
         if not place.is_dir():
             return None
-        problem = _problem(place)
-        if problem:
-            log.warning("%s: %s; it is made again", name, problem)
+        problems = _problems(place)
+        if problems:
+            file, problem = next(iter(problems.items()))
+            log.warning("%s: %s %s; it is made again", name, file, problem)
             return None
         return place
 
@@ -289,10 +290,12 @@ class Store:
                 shutil.rmtree(work, ignore_errors=True)
                 return found
             if place.is_dir():
-                shutil.rmtree(place)
+                _reopen(place, work)
             work.mkdir(exist_ok=True)
             fill(work)
-            write_json(work / RECEIPT, {"environment": environment(), "files": _sums(work)})
+            files = _sums(work)
+            receipt = {"environment": environment(), "files": files, "sum": digest(files)}
+            write_json(work / RECEIPT, receipt)
             work.replace(place)
         return place
 
@@ -370,20 +373,39 @@ def _alone(path: Path, waiting: str) -> Iterator[None]:
 
 def _sums(folder: Path) -> dict[str, str]:
     """Checksum of every file below a folder."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RECEIPT)
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        # What desktops leave is hidden, and no part of a result.
+        if path.is_file() and path != folder / RECEIPT and not path.name.startswith(".")
+    )
     return {path.relative_to(folder).as_posix(): sha256(path) for path in files}
 
 
-def _problem(place: Path) -> str:
-    """What is wrong with a finished result; empty if it is whole."""
+def _problems(place: Path) -> dict[str, str]:
+    """What is wrong with the files of a finished result, by name; empty if it is whole."""
     try:
-        files = json.loads((place / RECEIPT).read_text("utf-8"))["files"]
+        receipt = json.loads((place / RECEIPT).read_text("utf-8"))
+        files, whole = receipt["files"], receipt["sum"] == digest(receipt["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        return f"{RECEIPT} is missing or damaged"
-    for name, expected in files.items():
-        path = place / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if sha256(path) != expected:
-            return f"{name} is damaged"
-    return ""
+        whole = False
+    if not whole:
+        return {RECEIPT: "is missing or damaged"}
+    found = _sums(place)
+    problems = {name: "is missing" for name in files if name not in found}
+    problems |= {name: "is not part of it" for name in found if name not in files}
+    changed = (name for name in found if name in files and found[name] != files[name])
+    return problems | dict.fromkeys(changed, "is damaged")
+
+
+def _reopen(place: Path, work: Path) -> None:
+    """Turn a damaged result into unfinished work that holds what of it is sound."""
+    problems = _problems(place)
+    shutil.rmtree(work)
+    if RECEIPT in problems:  # nothing says what is sound
+        shutil.rmtree(place)
+        return
+    for name in problems:
+        (place / name).unlink(missing_ok=True)
+    place.replace(work)
+    (work / RECEIPT).unlink()

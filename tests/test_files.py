@@ -1,8 +1,10 @@
 import json
+import os
 
 import pytest
 
-from miracle_lib.files import atomic_path, safe_name, sha256, write_json
+from miracle_lib import files
+from miracle_lib.files import RememberedHashes, atomic_path, safe_name, sha256, write_json
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -51,3 +53,34 @@ def test_a_safe_name_stands_for_one_text_and_stays_where_it_is_put():
         assert not set(name) & set("/\\\n")
         assert not name.startswith(".")
     assert safe_name("Crohn disease_1.2") == "Crohn disease_1.2"
+
+
+def test_a_file_is_read_again_only_when_its_size_or_time_has_changed(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(files, "sha256", lambda path: read.append(path) or sha256(path))
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+    os.utime(path, (1e9, 1e9))
+    first = RememberedHashes(tmp_path / "hashes.json")(path)
+    assert first == sha256(path)
+    assert RememberedHashes(tmp_path / "hashes.json")(path) == first  # as another process would
+    assert read == [path]
+    path.write_bytes(b"abd")
+    os.utime(path, (2e9, 1e9 + 1))
+    assert RememberedHashes(tmp_path / "hashes.json")(path) == sha256(path) != first
+    assert read == [path, path]
+
+
+def test_a_file_written_this_moment_is_not_remembered(tmp_path):
+    path, hashes = tmp_path / "abc", RememberedHashes(tmp_path / "hashes.json")
+    path.write_bytes(b"abc")
+    hashes(path)
+    assert not hashes.memory.exists()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"x": 1}'])
+def test_a_damaged_memory_of_hashes_is_no_more_than_slow(tmp_path, content):
+    (tmp_path / "hashes.json").write_text(content)
+    (tmp_path / "abc").write_bytes(b"abc")
+    os.utime(tmp_path / "abc", (1e9, 1e9))
+    assert RememberedHashes(tmp_path / "hashes.json")(tmp_path / "abc") == sha256(tmp_path / "abc")

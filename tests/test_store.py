@@ -1,5 +1,6 @@
 """What a result depends on, and whether it is whole."""
 
+import json
 import os
 import subprocess
 import sys
@@ -31,7 +32,10 @@ def test_a_result_is_made_once(tmp_path):
     assert "torch" in store.receipt("a", "key")["environment"]
 
 
-@pytest.mark.parametrize("harm", ["flip", "cut", "delete", "receipt", "no receipt"])
+HARMS = ["flip", "cut", "delete", "stray", "receipt", "edited receipt", "no receipt"]
+
+
+@pytest.mark.parametrize("harm", HARMS)
 def test_a_damaged_result_is_noticed_said_and_made_again(tmp_path, caplog, harm):
     store = Store(tmp_path)
     place = store.make("a", "key", write("content"))
@@ -40,6 +44,8 @@ def test_a_damaged_result_is_noticed_said_and_made_again(tmp_path, caplog, harm)
         "flip": lambda: file.write_text("contenT"),
         "cut": lambda: file.write_text("con"),
         "delete": file.unlink,
+        "stray": lambda: (place / "other.h5ad").write_text("from elsewhere"),
+        "edited receipt": lambda: edit(place / "receipt.json"),
         "receipt": lambda: (place / "receipt.json").write_text("{"),
         "no receipt": (place / "receipt.json").unlink,
     }[harm]()
@@ -49,6 +55,29 @@ def test_a_damaged_result_is_noticed_said_and_made_again(tmp_path, caplog, harm)
     again = store.make("a", "key", write("content"))
     assert (again / "deep" / "a.txt").read_text() == "content"
     assert store.find("a", "key") == again
+
+
+def edit(receipt):
+    content = json.loads(receipt.read_text())
+    content["files"] = {}
+    receipt.write_text(json.dumps(content))
+
+
+def test_what_is_sound_of_a_damaged_result_is_left_to_its_maker(tmp_path):
+    store = Store(tmp_path)
+
+    def fill(folder):
+        seen.append(sorted(path.name for path in folder.iterdir()))
+        for name in "abc":
+            (folder / name).write_text(name)
+
+    seen = []
+    place = store.make("cells", "key", fill)
+    (place / "b").write_text("x")
+    (place / ".DS_Store").write_text("no part of it")
+    store.make("cells", "key", fill)
+    assert seen == [[], [".DS_Store", "a", "c"]]
+    assert (place / "b").read_text() == "b"
 
 
 def test_looking_for_a_result_writes_nothing(tmp_path):

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from miracle_lib.cohorts.manifest import base_name, is_remote, load_manifest
 from miracle_lib.errors import MiracleError
-from miracle_lib.files import sha256, write_json
+from miracle_lib.files import RememberedHashes, sha256, write_json
 
 if TYPE_CHECKING:
     import pooch
@@ -39,6 +39,11 @@ def cache_folder() -> Path:
     import pooch  # prints a warning when imported inside a notebook
 
     return Path(os.environ.get("MIRACLE_CACHE") or pooch.os_cache("miracle"))
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file, which is read anew only if its size or time of change is another."""
+    return RememberedHashes(cache_folder() / "hashes.json")(path)
 
 
 def fetch_file(
@@ -93,7 +98,7 @@ def fetch_file(
         if not path.is_file():
             place = f"the mirror {mirror}" if mirror else f"{path.parent}"
             raise MiracleError(f"{name} is not in {place}.")
-        if checksum and (found := sha256(path)) != checksum:
+        if checksum and (found := file_hash(path)) != checksum:
             raise MiracleError(f"{name} has SHA-256 {found}, the manifest says {checksum}.")
         return path
     return _download(url, Path(cache or cache_folder()), checksum)
@@ -132,7 +137,7 @@ def fetch_cohorts(
     for manifest in [load_manifest(name) for name in names]:
         for file in manifest.files:
             path = fetch_file(manifest.locate(file), mirror, cache=cache, checksum=file.sha256)
-            rows.append((manifest.name, file.name, path.stat().st_size, sha256(path), str(path)))
+            rows.append((manifest.name, file.name, path.stat().st_size, file_hash(path), str(path)))
     return pd.DataFrame(rows, columns=["cohort", "file", "bytes", "sha256", "path"])
 
 
@@ -146,7 +151,7 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
     if not path.resolve().is_relative_to(cache.resolve() / parts.netloc) or not parts.netloc:
         raise MiracleError(f"{url} leads out of the folder of downloads; it is not fetched.")
     known = checksum or _read_lock(lock).get(url)
-    if known and path.is_file() and sha256(path) == known:
+    if known and path.is_file() and file_hash(path) == known:
         return path
     try:
         with _alone(path):

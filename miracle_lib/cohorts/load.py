@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 import miracle_lib
-from miracle_lib.cohorts.fetch import fetch_file
+from miracle_lib.cohorts.fetch import fetch_file, file_hash
 from miracle_lib.cohorts.joining import join_columns
 from miracle_lib.cohorts.manifest import CohortManifest, DataFile, load_manifest
 from miracle_lib.cohorts.phenotypes import check_numbers, count, covariate_names, read_phenotypes
@@ -276,7 +276,7 @@ def _provenance(
         "miracle_lib": miracle_lib.__version__,
     }
     for file, path in paths.items():
-        record[f"file {file.name}"] = f"{file.url} sha256:{sha256(path)}"
+        record[f"file {file.name}"] = f"{file.url} sha256:{file_hash(path)}"
     for name, number in found.items():
         record[name] = str(number)
         record[f"expected_{name}"] = str(stated.get(name, "not stated"))

@@ -10,7 +10,6 @@ import pandas as pd
 from pydantic import Field
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.files import sha256
 from miracle_lib.hierarchy.array import read_illumina_manifest, read_probe_masks
 from miracle_lib.hierarchy.gene_sets import read_gene_sets
 from miracle_lib.hierarchy.ontology import read_go, read_reactome
@@ -155,11 +154,13 @@ def annotation_content(
     dict
         Whatever JSON holds; another entry or another file gives another dict.
     """
+    from miracle_lib.cohorts.fetch import file_hash  # loads much, only needed here
+
     files = annotation_files(name, manifest=manifest, mirror=mirror)
     entry = _read_sources(manifest).get(str(name))
     return {
         "entry": None if entry is None else entry.model_dump(),
-        "files": [[str(path), sha256(path)] for path in files],
+        "files": [[str(path), file_hash(path)] for path in files],
     }
 
 

@@ -12,7 +12,7 @@ from miracle_lib.cohorts import (
     load_cohort,
     simulate_cohorts,
 )
-from miracle_lib.cohorts.fetch import fetch_file
+from miracle_lib.cohorts.fetch import fetch_file, file_hash
 from miracle_lib.cohorts.manifest import load_manifest
 from miracle_lib.config import AnnotationSpec, Profile
 from miracle_lib.errors import MiracleError
@@ -40,7 +40,7 @@ def _cohort_content(profile: Profile, mirror: str | None) -> Any:
     for name in profile.cohorts:
         manifest = load_manifest(name)
         files = {
-            file.url: sha256(fetch_file(manifest.locate(file), mirror, checksum=file.sha256))
+            file.url: file_hash(fetch_file(manifest.locate(file), mirror, checksum=file.sha256))
             for file in manifest.files
         }
         content[name] = {"manifest": manifest.model_dump(), "files": files}

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def model(run: Run, folder: Path) -> None:
     """Fit the model on all samples, for looking at what it learnt; scores come from folds."""
     unfitted = classifier(run).set_params(training__checkpoint_dir=folder / "checkpoint")
     model = fitted(unfitted, chosen_samples(run))
+    shutil.rmtree(folder / "model", ignore_errors=True)  # what is left of a damaged one
     # A saved model names no folder of this machine.
     model.set_params(training__checkpoint_dir=None).save(folder / "model")
     model.history_.to_csv(folder / "history.csv")

@@ -1,20 +1,27 @@
 """Where a killed training continues."""
 
+import hashlib
+import io
 import logging
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from miracle_lib.files import atomic_path
+from miracle_lib.store import code_of, digest, environment
 
 log = logging.getLogger(__name__)
 
-EXPECTED = {"history", "epoch", "stage_number"}
+FORMAT = b"miracle-checkpoint"
 
 
 class Checkpoint:
     """One file that holds the state of a training, replaced atomically.
+
+    Its first line names the code and the packages that made it, and the checksum of the rest;
+    nothing in the file is executed when it is read.
 
     Parameters
     ----------
@@ -28,16 +35,18 @@ class Checkpoint:
         self.path, self.every = path, every
 
     def load(self) -> dict[str, Any]:
-        """Return the state last written, empty if there is none."""
+        """Return the state last written, empty if there is none or it cannot be continued."""
         if self.path is None or not self.path.exists():
             return {}
-        try:
-            state = torch.load(self.path, weights_only=True)
-        except Exception as error:  # torch raises many kinds at what it did not write
-            return self._set_aside(f"cannot be read ({type(error).__name__})")
-        if not isinstance(state, dict) or not state.keys() >= EXPECTED:
+        head, _, content = self.path.read_bytes().partition(b"\n")
+        parts = head.split(b" ")
+        if len(parts) != 3 or parts[0] != FORMAT:
             return self._set_aside("holds no state of a training")
-        return state
+        if parts[2] != _checksum(content):
+            return self._set_aside("is damaged")
+        if parts[1] != _maker():
+            return self._set_aside("was made by another version of the code or of its packages")
+        return torch.load(io.BytesIO(content), weights_only=True)
 
     def _set_aside(self, problem: str) -> dict[str, Any]:
         """Keep a file that is no state under another name, say so, and start anew."""
@@ -49,8 +58,12 @@ class Checkpoint:
     def save(self, state: dict[str, Any]) -> None:
         """Replace the state."""
         if self.path is not None:
+            written = io.BytesIO()
+            torch.save(state, written)
+            content = written.getvalue()
+            head = b" ".join([FORMAT, _maker(), _checksum(content)])
             with atomic_path(self.path) as temporary:
-                torch.save(state, temporary)
+                temporary.write_bytes(head + b"\n" + content)
 
     def due(self, epoch: int) -> bool:
         """Whether the state after this epoch is to be written."""
@@ -60,3 +73,15 @@ class Checkpoint:
         """Forget the state, once the training is complete."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()
+
+
+@cache
+def _maker() -> bytes:
+    """What a state belongs to: the code of the training and the versions of its packages."""
+    from miracle_lib.training.trainer import Trainer  # which imports this module
+
+    return digest([code_of(Trainer), environment()]).encode()
