@@ -103,6 +103,17 @@ class Blocks:
         return f"one or more of {', '.join(BLOCKS)}"
 
 
+class Policy:
+    """Constraint: the name of a task-weighting policy, registered by now."""
+
+    def is_satisfied_by(self, value: Any) -> bool:
+        """Return whether there is a policy of that name."""
+        return isinstance(value, str) and value in POLICIES
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(sorted(POLICIES))}"
+
+
 OF_TRAINING: dict[str, list[Any]] = {
     "stages": [StrOptions({"three", "joint"})],
     "epochs": [None, PerStage(Integral)],
@@ -114,7 +125,7 @@ OF_TRAINING: dict[str, list[Any]] = {
 }
 OF_CLASSIFIER: dict[str, list[Any]] = {
     "hierarchy": [Hierarchy],
-    "weighting": [StrOptions(set(POLICIES))],
+    "weighting": [Policy()],
     "ceiling": [None, Mapping],
     "sharing": [StrOptions({"auto"}), SHARE],
     "reads": [Blocks()],

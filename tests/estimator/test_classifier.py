@@ -19,6 +19,7 @@ from miracle_lib.estimator import (
     predict_table,
 )
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.model.weighting import POLICIES
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.training import TrainingData
 
@@ -479,6 +480,13 @@ def test_unknown_options_are_named(data, options, message):
     X, Y, _, hierarchy = data
     with pytest.raises(MiracleError, match=message):
         MiracleClassifier(hierarchy).set_params(**QUICK | options).fit(X.iloc[::4], Y.iloc[::4])
+
+
+def test_a_policy_of_ones_own_is_known_once_it_is_registered(data, monkeypatch):
+    X, Y, _, hierarchy = data
+    monkeypatch.setitem(POLICIES, "mine", POLICIES["uniform"])
+    model = MiracleClassifier(hierarchy, weighting="mine").set_params(**QUICK)
+    assert model.fit(X.iloc[::4], Y.iloc[::4]).score(X, Y) > 0.5
 
 
 def test_something_else_than_a_training_is_refused(data):
