@@ -1,6 +1,7 @@
 """The ``miracle`` command, one small file per subcommand."""
 
 from miracle_lib.cli.book import book
+from miracle_lib.cli.check import check
 from miracle_lib.cli.clean import clean
 from miracle_lib.cli.common import app
 from miracle_lib.cli.describe import describe
@@ -11,7 +12,7 @@ from miracle_lib.cli.predict import predict
 from miracle_lib.cli.run import run
 
 # in the order of the help page
-for command in (init, fetch, describe, run, book, clean, predict, info):
+for command in (init, fetch, describe, check, run, book, clean, predict, info):
     app.command()(command)
 
 __all__ = ["app"]

@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from miracle_lib.cohorts.manifest import base_name, is_remote, load_manifest
 from miracle_lib.errors import MiracleError
-from miracle_lib.files import RememberedHashes, sha256, write_json
+from miracle_lib.files import RememberedHashes, atomic_path, sha256, write_json
 
 if TYPE_CHECKING:
     import pooch
@@ -102,6 +103,69 @@ def fetch_file(
             raise MiracleError(f"{name} has SHA-256 {found}, the manifest says {checksum}.")
         return path
     return _download(url, Path(cache or cache_folder()), checksum)
+
+
+def fetch_head(
+    url: str,
+    end: bytes,
+    mirror: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+) -> Path:
+    """Return a file that holds the lines of a text up to one that begins with ``end``.
+
+    Parameters
+    ----------
+    url : str
+        A file of text, plain or gzipped; one that is here already is returned as it is.
+    end : bytes
+        Beginning of the last line that is wanted; nothing behind it is downloaded.
+    mirror, cache : str or Path, optional
+        As in `fetch_file`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    MiracleError
+        The file is not there, or the connection fails.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "a.txt").write_text("content")
+    >>> fetch_head("https://example.org/data/a.txt", b"!end", mirror=folder).name
+    'a.txt'
+    """
+    mirror = mirror or os.environ.get("MIRACLE_MIRROR")
+    name, folder = base_name(url), Path(cache or cache_folder())
+    if not is_remote(url) or (mirror and not is_remote(str(mirror))):
+        return fetch_file(url, mirror, cache=cache)
+    if mirror:
+        url = f"{str(mirror).rstrip('/')}/{name}"
+    whole = folder / f"{urlsplit(url).netloc}{unquote(urlsplit(url).path)}"
+    if whole.is_file():
+        return whole
+    head, inflate = b"", zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip
+    try:
+        with _get(url, {"Accept-Encoding": "identity"}) as answer:
+            if not answer.ok:
+                raise MiracleError(f"{name}: the server answered {answer.status_code} for {url}.")
+            for block in answer.raw.stream(_CHUNK, decode_content=False):
+                head += inflate.decompress(block) if name.endswith(".gz") else block
+                at = head.find(b"\n" + end)
+                if at >= 0 and (stop := head.find(b"\n", at + 1)) >= 0:
+                    head = head[: stop + 1]
+                    break
+    except (requests.RequestException, zlib.error) as error:
+        raise MiracleError(f"{name}: its first lines cannot be read from {url}.") from error
+    path = folder / "heads" / name.removesuffix(".gz")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(head)
+    return path
 
 
 def fetch_cohorts(

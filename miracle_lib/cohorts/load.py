@@ -79,7 +79,7 @@ def load_cohort(
         file: fetch_file(manifest.locate(file), mirror, cache=cache, checksum=file.sha256)
         for file in manifest.files
     }
-    samples = _describe_samples(manifest, paths)
+    samples = describe_samples(manifest, paths)
     obs = read_phenotypes(samples, manifest, allow_subset)
     obs["platform"] = _platforms(samples.loc[obs.index], manifest)
     table = _read_values(manifest, paths, samples, obs.index)
@@ -149,7 +149,7 @@ def annotate_sites(adata: anndata.AnnData, *tables: pd.DataFrame) -> None:
             adata.var[name] = column
 
 
-def _describe_samples(manifest: CohortManifest, paths: dict[DataFile, Path]) -> pd.DataFrame:
+def describe_samples(manifest: CohortManifest, paths: dict[DataFile, Path]) -> pd.DataFrame:
     """The sample descriptions of all files that have some."""
     parts = []
     for file, path in paths.items():

@@ -1,0 +1,142 @@
+"""Everything about a profile that can be known before any work, in one page."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from miracle_lib.cohorts import covariate_names, load_manifest, read_phenotypes
+from miracle_lib.cohorts.fetch import fetch_file, fetch_head
+from miracle_lib.cohorts.load import describe_samples
+from miracle_lib.cohorts.manifest import CohortManifest, is_remote
+from miracle_lib.cohorts.phenotypes import count
+from miracle_lib.config import Profile, check_parameters, load_profile
+from miracle_lib.errors import MiracleError
+from miracle_lib.hierarchy import annotation_files
+
+_TABLE = b"!series_matrix_table_begin"
+_SITES = {"27K": 27_578, "450K": 485_577, "EPIC": 866_836, "EPICv2": 937_055}  # of the arrays
+_PEAK = 2.8  # measured: peak of a run on whole arrays, in sizes of its float32 matrix
+_VALUES_PER_SECOND = (18e6, 4.4e6)  # measured: reading text on an idle and on a busy machine
+
+
+@dataclass
+class Check:
+    """A page of lines, and what stops a run."""
+
+    lines: list[str] = field(default_factory=list)
+    stops: list[str] = field(default_factory=list)
+
+
+def check_profile(name: str, mirror: str | Path | None = None) -> Check:
+    """Say what each cohort of a profile will give, from headers only.
+
+    Parameters
+    ----------
+    name : str
+        Name or path of a profile.
+    mirror : str or Path, optional
+        As in `miracle_lib.cohorts.fetch_file`.
+
+    Returns
+    -------
+    Check
+        ``stops`` is empty if nothing that can be known now is in the way.
+
+    Raises
+    ------
+    MiracleError
+        The profile itself cannot be read.
+    """
+    profile = load_profile(name)
+    page = Check([f"{profile.title}"])
+    if profile.simulated:
+        page.lines.append("simulated cohorts: nothing to fetch")
+        return page
+    n_values = 0
+    for cohort in profile.cohorts:
+        try:
+            manifest = load_manifest(cohort)
+            page.lines += ["", f"{manifest.name}: {manifest.task}"]
+            samples, n_samples = _check_samples(manifest, profile, mirror, page)
+            n_sites = _sites(samples, manifest)
+            n_values += n_samples * n_sites
+            page.lines.append(f"  sites: about {n_sites:,}")
+            page.lines += [f"  file: {line}" for line in _files(manifest, mirror)]
+        except MiracleError as error:
+            page.stops.append(str(error))
+            page.lines.append(f"  STOPS: {error}")
+    page.lines += ["", *_annotation(profile, mirror, page)]
+    fast, slow = (n_values / speed for speed in _VALUES_PER_SECOND)
+    page.lines.append(
+        f"memory: about {4 * _PEAK * n_values / 1e9:.1f} GB if all sites are used; reading the "
+        f"values: {max(fast, 1):.0f} to {max(slow, 1):.0f} s"
+    )
+    return page
+
+
+def _check_samples(
+    manifest: CohortManifest, profile: Profile, mirror: str | Path | None, page: Check
+) -> tuple[pd.DataFrame, int]:
+    """Samples, classes and covariates; returns what the files say of the samples."""
+    described = {
+        file: fetch_head(manifest.locate(file), _TABLE, mirror)
+        for file in manifest.files
+        if file.layout in ("series_matrix", "samples")
+    }
+    samples = describe_samples(manifest, described)
+    obs = read_phenotypes(samples, manifest, profile.allow_subset)
+    found = count(obs)
+    page.lines.append(
+        f"  samples: {found['samples']} of {len(samples)}: {found['cases']} cases, "
+        f"{found['controls']} controls, {found['subjects']} subjects"
+    )
+    known = [f"{name} {obs[name].notna().mean():.0%}" for name in covariate_names(obs)]
+    page.lines.append(f"  covariates: {', '.join(known) or 'none'}")
+    n_folds = check_parameters(profile.parameters).n_folds
+    smallest = obs.groupby("label")["subject"].nunique().min()
+    if smallest < n_folds:
+        sentence = (
+            f"{manifest.name}: a class of {smallest} subjects cannot be split into {n_folds} "
+            "folds; n_folds under 'parameters' sets fewer."
+        )
+        page.stops.append(sentence)
+        page.lines.append(f"  STOPS: {sentence}")
+    return samples, found["samples"]
+
+
+def _sites(samples: pd.DataFrame, manifest: CohortManifest) -> int:
+    """Sites that the files state, else those of the array."""
+    stated = pd.to_numeric(samples.get("data_row_count", pd.Series(dtype=float)), errors="coerce")
+    if stated.max() > 0:
+        return int(stated.max())
+    return min(_SITES[name] for name in manifest.platform.split("+"))
+
+
+def _files(manifest: CohortManifest, mirror: str | Path | None) -> Iterator[str]:
+    """Where each file is; one of a folder that is not there stops."""
+    for file in manifest.files:
+        place = manifest.locate(file)
+        if is_remote(place) and (mirror is None or is_remote(str(mirror))):
+            yield f"{file.name} (from the network)"
+        else:
+            yield f"{file.name} ({fetch_file(place, mirror).stat().st_size:,} bytes)"
+
+
+def _annotation(profile: Profile, mirror: str | Path | None, page: Check) -> Iterator[str]:
+    """Sources of the annotation; those of a mirror or a path must be there."""
+    spec = profile.sources
+    names = [spec.array, spec.mask, *spec.validation.values(), spec.probe_masks]
+    for name in dict.fromkeys([*names, spec.cell_reference]):
+        if name is None:
+            continue
+        if mirror is None and not Path(name).suffix:
+            yield f"annotation {name}: from the network, or fetched before"
+            continue
+        try:
+            annotation_files(name, mirror)
+            yield f"annotation {name}: there"
+        except MiracleError as error:
+            page.stops.append(str(error))
+            yield f"annotation {name}: STOPS: {error}"

@@ -1,0 +1,107 @@
+import gzip
+import threading
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from typer.testing import CliRunner
+
+from miracle_lib.cli import app
+from miracle_lib.cohorts.fetch import fetch_head
+from miracle_lib.errors import MiracleError
+from miracle_lib.pipeline.check import check_profile
+
+COHORT = """
+name: ours
+task: Lupus
+platform: 450K
+tissue: blood
+files: [{url: pheno.csv, layout: samples}, {url: beta.csv, layout: table}]
+phenotypes:
+  label: {key: status, case: ill, control: well}
+  age: {key: age}
+"""
+PROFILE = """
+title: ours
+cohorts: [ours.yaml]
+annotation: {array: array.csv, mask: sets.gmt, validation: {Other: other.gmt}}
+parameters: {n_folds: 2}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.delenv("MIRACLE_MIRROR", raising=False)
+    (tmp_path / "ours.yaml").write_text(COHORT)
+    (tmp_path / "profile.yaml").write_text(PROFILE)
+    (tmp_path / "pheno.csv").write_text("id,status,age\na,ill,50\nb,ill,\nc,well,40\nd,well,41\n")
+    (tmp_path / "beta.csv").write_text("id,cg01\na,0.5\nb,0.4\nc,0.3\nd,0.1\n")
+    for name in ("array.csv", "sets.gmt", "other.gmt"):
+        (tmp_path / name).write_text("content")
+    return tmp_path
+
+
+def test_a_page_says_what_there_will_be(folder):
+    page = check_profile(str(folder / "profile.yaml"))
+    assert page.stops == []
+    assert "  samples: 4 of 4: 2 cases, 2 controls, 4 subjects" in page.lines
+    assert "  covariates: age 75%" in page.lines
+    assert "  sites: about 485,577" in page.lines
+    assert "  file: beta.csv (32 bytes)" in page.lines
+
+
+def test_everything_that_stops_is_said_at_once_and_the_exit_status_says_so(folder):
+    (folder / "profile.yaml").write_text(PROFILE.replace("n_folds: 2", "n_folds: 3"))
+    (folder / "other.gmt").unlink()
+    (folder / "beta.csv").unlink()
+    answer = CliRunner().invoke(app, ["check", str(folder / "profile.yaml")])
+    assert answer.exit_code == 1
+    assert "a class of 2 subjects cannot be split into 3 folds" in answer.stdout
+    assert "other.gmt" in answer.stdout
+    assert "STOPS: beta.csv is not in" in answer.stdout
+    assert "3 in the way" in answer.stdout
+
+
+def test_simulated_cohorts_need_nothing():
+    assert check_profile("demo").stops == []
+
+
+@pytest.mark.mirror
+def test_real_cohorts_are_checked_from_their_headers(mirror):
+    page = check_profile("blood", mirror)
+    assert page.stops == []
+    assert any("354" in line or "50 cases" in line for line in page.lines)
+
+
+@pytest.fixture
+def address():
+    head = b'!Series_title\t"x"\n!series_matrix_table_begin\n'
+    content = gzip.compress(head + b"0.123456789\n" * 10, 0) + b"damaged beyond the head" * 10**5
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200 if "matrix" in self.path else 404)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with suppress(BrokenPipeError, ConnectionResetError):  # the rest is not wanted
+                self.wfile.write(content)
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_only_the_head_of_a_file_is_downloaded(address, tmp_path, monkeypatch):
+    monkeypatch.delenv("MIRACLE_MIRROR", raising=False)
+    end = b"!series_matrix_table_begin"
+    path = fetch_head(f"{address}/matrix.txt.gz", end, cache=tmp_path)
+    assert path.read_bytes() == b'!Series_title\t"x"\n!series_matrix_table_begin\n'
+    with pytest.raises(MiracleError, match="the server answered 404"):
+        fetch_head(f"{address}/absent.txt.gz", end, cache=tmp_path)
