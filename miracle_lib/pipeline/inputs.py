@@ -77,10 +77,36 @@ READERS: dict[str, Reader] = {
 }
 
 
+def refuse_alike(names: Iterable[str], what: str) -> None:
+    """Refuse names that differ in case only: some file systems hold them for one.
+
+    Raises
+    ------
+    MiracleError
+        The first two that are alike.
+
+    Examples
+    --------
+    >>> refuse_alike(["SLE", "RA", "SLE"], "tasks")
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        first = seen.setdefault(name.casefold(), name)
+        if first != name:
+            raise MiracleError(
+                f"the {what} {first!r} and {name!r} differ in case only; expected one spelling of "
+                "a name, or two names."
+            )
+
+
 def load_cohorts(profile: Profile, seed: int, mirror: str | None) -> list[AnnData]:
     """Simulate or read the cohorts of a profile, in its order, sites with their positions."""
     if profile.simulated:
+        refuse_alike(profile.simulation.sizes, "tasks")
         return list(simulate(profile, seed).cohorts.values())
+    manifests = [load_manifest(name) for name in profile.cohorts]
+    refuse_alike((manifest.task for manifest in manifests), "tasks")
+    refuse_alike((manifest.name for manifest in manifests), "cohorts")
     positions = _source(profile.sources.array, mirror).sites[["chromosome", "position"]]
     cohorts = []
     for name in profile.cohorts:
@@ -98,6 +124,7 @@ def load_annotation(
         simulation = simulate(profile, seed)
         return simulation.site_gene, simulation.gene_sets, simulation.validation_sets
     spec = profile.sources
+    refuse_alike(spec.validation, "libraries")
     libraries = {title: _gene_sets(name, mirror) for title, name in spec.validation.items()}
     return _source(spec.array, mirror).site_gene, _gene_sets(spec.mask, mirror), libraries
 

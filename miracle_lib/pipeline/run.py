@@ -224,8 +224,10 @@ class Run:
         from miracle_lib.plots import style
 
         picture = style.png(drawn)
-        if self.is_described():
-            with atomic_path(self.directory / "figures" / f"{name}.png") as temporary:
+        path = self.directory / "figures" / f"{name}.png"
+        there = path.is_file() and path.read_bytes() == picture  # a reader writes nothing
+        if self.is_described() and not there:
+            with atomic_path(path) as temporary:
                 temporary.write_bytes(picture)
         width = int(96 * drawn.get_figwidth())  # pixels of a page; the file has twice as many
         return Image(picture, width=width)
