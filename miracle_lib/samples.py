@@ -173,12 +173,17 @@ class Samples:
             ``X`` beta values; labels in ``obsm["tasks"]``, else in the columns ``task`` and
             ``label`` of ``obs``; ``cohort`` and ``subject`` in ``obs`` where it has them.
         covariates : sequence of str, optional
-            Columns of ``obs``. Default: those that ``uns["covariates"]`` names, else age, sex,
-            smoking and cell fractions (``cell_...``), as far as any sample has them.
+            Columns of ``obs``. Default: those that ``uns["covariates"]`` names and cell fractions
+            (``cell_...``), else age, sex, smoking and cell fractions, as far as any sample has
+            them.
         """
         obs = adata.obs
         if covariates is None:
-            covariates = list(adata.uns.get("covariates", usual_covariates(obs)))
+            named = list(adata.uns.get("covariates", []))
+            usual = usual_covariates(obs)
+            # Fractions that were estimated after the cohort was read are not among the named ones.
+            late = [name for name in usual if name.startswith("cell_") and name not in named]
+            covariates = named + late if "covariates" in adata.uns else usual
         absent = [name for name in covariates if name not in obs]
         if absent:
             raise MiracleError(f"The AnnData has no obs column {absent[0]!r}.")

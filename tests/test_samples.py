@@ -185,3 +185,11 @@ def test_a_table_without_covariates_has_no_column(parts):
     samples = Samples.from_anndata(adata)
     assert samples.covariates.shape == (4, 0)
     assert samples.tasks == []
+
+
+def test_cell_fractions_estimated_after_a_cohort_was_read_are_covariates():
+    obs = pd.DataFrame({"bmi": [20.0, 30.0], "label": [0, 1], "task": "RA"}, index=["a", "b"])
+    adata = AnnData(np.zeros((2, 1)), obs, uns={"covariates": ["bmi"]})
+    assert list(Samples.from_anndata(adata).covariates) == ["bmi"]
+    adata.obs["cell_Gran"] = [0.5, 0.6]
+    assert list(Samples.from_anndata(adata).covariates) == ["bmi", "cell_Gran"]
