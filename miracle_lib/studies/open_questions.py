@@ -1,7 +1,7 @@
 """The open questions of the paper, asked of simulations whose answer is known."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -41,7 +41,7 @@ def site_attributions(model: MiracleClassifier, X: pd.DataFrame, task: str) -> p
     """
     z = model.standardized(X, task).requires_grad_()
     model.logit_module(task)(z).sum().backward()
-    values = z.grad.mean(dim=0) * z.detach().std(dim=0)
+    values = cast(torch.Tensor, z.grad).mean(dim=0) * z.detach().std(dim=0)
     return pd.Series(values.cpu().numpy().astype(float), model.sites_)
 
 
@@ -173,7 +173,8 @@ def false_edges(held: pd.DataFrame, hierarchy: Hierarchy, seed: int) -> set[tupl
     """Pair the genes and pathways of held-out edges anew: the same degrees, none annotated."""
     annotated = {(gene, name) for name, genes in hierarchy.gene_sets().items() for gene in genes}
     rng = np.random.default_rng(seed)
-    genes, found = held["child"].to_numpy(), set()
+    genes = held["child"].to_numpy()
+    found: set[tuple[str, str]] = set()
     for _ in range(100):
         pairs = set(zip(rng.permutation(genes), held["parent"], strict=True)) - annotated
         found = max(found, pairs, key=len)
@@ -194,7 +195,7 @@ def edges_cell(n: int, n_sites: int, seed: int, share: float, model: dict[str, A
     with_candidates = Hierarchy.from_tables(sites, offered, min_genes=1, max_genes=10**6)
     edges = pd.DataFrame(sorted(true) + sorted(decoys), columns=["gene", "pathway"])
     is_true = np.arange(len(edges)) < len(true)
-    found = {"n_held_out": len(true)}
+    found: dict[str, float] = {"n_held_out": len(true)}
     for measure, hierarchy in (("weight", with_candidates), ("correlation", kept)):
         network = MiracleClassifier(
             hierarchy, random_state=seed, training=Training(progress=False)
@@ -211,7 +212,8 @@ def correlations(model: MiracleClassifier, data: Replicate) -> pd.Series:
 
     Within tasks, so that differences between cohorts do not count. Indexed by (gene, pathway).
     """
-    genes, pathways = [], []
+    genes: list[np.ndarray] = []
+    pathways: list[np.ndarray] = []
     network = model.network_
     for task in model.tasks_:
         z = model.standardized(data.train.task(task).values, task)[:, : network.n_sites]

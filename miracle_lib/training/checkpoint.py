@@ -41,18 +41,20 @@ class Checkpoint:
         head, _, content = self.path.read_bytes().partition(b"\n")
         parts = head.split(b" ")
         if len(parts) != 3 or parts[0] != FORMAT:
-            return self._set_aside("holds no state of a training")
+            return self._set_aside(self.path, "holds no state of a training")
         if parts[2] != _checksum(content):
-            return self._set_aside("is damaged")
+            return self._set_aside(self.path, "is damaged")
         if parts[1] != _maker():
-            return self._set_aside("was made by another version of the code or of its packages")
+            return self._set_aside(
+                self.path, "was made by another version of the code or of its packages"
+            )
         return torch.load(io.BytesIO(content), weights_only=True)
 
-    def _set_aside(self, problem: str) -> dict[str, Any]:
+    def _set_aside(self, path: Path, problem: str) -> dict[str, Any]:
         """Keep a file that is no state under another name, say so, and start anew."""
-        aside = self.path.with_name(f"{self.path.name}.damaged")
-        self.path.replace(aside)
-        log.warning("%s %s; set aside as %s, training starts anew", self.path, problem, aside.name)
+        aside = path.with_name(f"{path.name}.damaged")
+        path.replace(aside)
+        log.warning("%s %s; set aside as %s, training starts anew", path, problem, aside.name)
         return {}
 
     def save(self, state: dict[str, Any]) -> None:

@@ -97,10 +97,10 @@ class Block:
              for t in range(n_tasks) for c in (0, 1)]
             for f in folds.names
         ]  # fmt: skip
-        member = np.zeros((len(folds) * n_tasks * 2, n), np.float32)
+        inside = np.zeros((len(folds) * n_tasks * 2, n), np.float32)
         for cell, rows in enumerate(chain.from_iterable(cells)):
-            member[cell, rows] = 1
-        member = torch.from_numpy(member).to(self.values)
+            inside[cell, rows] = 1
+        member = torch.from_numpy(inside).to(self.values)
         shape = (len(folds), n_tasks, 2)
         number = member.sum(1).cpu().numpy().reshape(shape).astype(float)
         total, square = np.zeros((2, *shape, self.values.shape[1]))
@@ -110,8 +110,8 @@ class Block:
         found = []
         for left_out in [*range(len(folds)), []]:
             sums = [np.delete(table, left_out, axis=0).sum(0) for table in (total, square, number)]
-            tasks = zip(*sums, strict=True)
-            found.append(np.stack([moderated_t(*each, alive) for each in tasks], axis=1))
+            tasks = [moderated_t(t, s, n, alive) for t, s, n in zip(*sums, strict=True)]
+            found.append(np.stack(tasks, axis=1))
         return found
 
     def _gram(self, variance: np.ndarray, pairs: Pairs) -> np.ndarray:
@@ -224,9 +224,9 @@ class HeadProblem:
         n, rho = len(self.pairs), self.prior.sharing
         alpha = solve_triangular(self.roots[subset], solution[:n], trans="T", lower=True)
         first = next(iter(self.blocks.values())).values
-        dual = np.zeros((self.n_tasks, len(first)))
-        np.add.at(dual, (self.pairs.task, self.pairs.row), alpha)
-        dual = torch.from_numpy(dual).to(first)
+        added = np.zeros((self.n_tasks, len(first)))
+        np.add.at(added, (self.pairs.task, self.pairs.row), alpha)
+        dual = torch.from_numpy(added).to(first)
         bias = torch.from_numpy(solution[n:]).to(first)
         for number, (name, block) in enumerate(self.blocks.items()):
             output = heads.blocks[name].output
@@ -306,10 +306,10 @@ def fit_prior(
 
     for rho in SHARINGS if sharing is None else (sharing,):
         measure(0, rho, SCALES)
-    _, rho, scale = min(losses, key=losses.get)
+    _, rho, scale = min(losses, key=losses.__getitem__)
     for mix in range(1, len(mixes)):
         measure(mix, rho, (scale / 2, scale, scale * 2))
-    return prior(*min(losses, key=losses.get))
+    return prior(*min(losses, key=losses.__getitem__))
 
 
 def _mixes(names: list[str]) -> list[dict[str, float]]:

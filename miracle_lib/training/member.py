@@ -1,6 +1,7 @@
 """One network of the ensemble: masked autoencoder and task heads on its nodes and the sites."""
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ class Member(nn.Module):
         seed: int,
         reads: Sequence[str] = BLOCKS,
         head_units: int | None = None,
-        **options: object,
+        **options: Any,
     ) -> None:
         super().__init__()
         self.network = MaskedVAE(hierarchy, n_covariates=n_covariates, seed=seed, **options)
@@ -102,7 +103,7 @@ class Member(nn.Module):
         mean, square, product, total = sums / len(rows)
         slope = product / (square - mean.square()).clamp_min(1e-6)
         network.gene_to_site.weight.mul_(slope[network.gene_to_site.pattern.output])
-        network.gene_to_site.bias.copy_(-slope * mean)
+        cast(Tensor, network.gene_to_site.bias).copy_(-slope * mean)
         if network.site_logvar is not None:
             network.site_logvar.copy_((total - slope * product).clamp_min(0.05).log())
 

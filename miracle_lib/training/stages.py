@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import reduce
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -207,7 +208,7 @@ class GradientStage:
         # A batch too wide for one pass is taken in parts, whose gradients add up.
         for some in rows.split(self.member.most_at_once):
             parts = self._share_of_losses(some, rows, epoch, weights)
-            loss = sum(parts.values())
+            loss = reduce(torch.add, parts.values())
             self.refuse_infinite(float(loss.detach()), epoch)
             loss.backward()
             for name, value in parts.items():
@@ -220,7 +221,7 @@ class GradientStage:
     ) -> dict[str, Tensor]:
         """Return what some samples of a batch contribute to its losses."""
         parts, logits = self._losses(some, epoch, sample=None)
-        if weights is not None:
+        if weights is not None and logits is not None:
             here, whole = ((~self.data.labels[part].isnan()).sum(0) for part in (some, rows))
             of_task = weights * (here / whole.clamp_min(1)).to(weights)
             parts |= self.task_losses(logits, some, of_task)
@@ -289,14 +290,15 @@ class GradientStage:
             # The KL term at full weight, so that epochs can be compared during warm-up.
             losses, found = self._losses(some, self.options.kl_warmup, sample=False)
             parts.append({name: float(value) * len(some) for name, value in losses.items()})
-            logits.append(found)
+            if found is not None:
+                logits.append(found)
         row = {
             f"validation_{name}": sum(part[name] for part in parts) / len(rows) for name in parts[0]
         }
         row["validation"] = sum(row.values())
         if self.classifies:
-            losses = masked_task_loss(torch.cat(logits), self.data.labels[rows])
-            row["validation_task"] = row["validation"] = float(losses.mean())
+            of_task = masked_task_loss(torch.cat(logits), self.data.labels[rows])
+            row["validation_task"] = row["validation"] = float(of_task.mean())
         return row
 
     @torch.no_grad()
@@ -312,11 +314,11 @@ class GradientStage:
             epoch,
             masked_task_loss(logits, labels).cpu(),
             balanced_accuracy(unseen, data.labels[self.validation]).cpu(),
-            self.ceiling,
+            cast(Tensor, self.ceiling),
             (~labels.isnan()).sum(0).cpu(),
             lambda: task_gradients(logits, labels, pathways).cpu(),
         )
-        return self.weighting(signals)
+        return cast(Weighting, self.weighting)(signals)  # a stage that classifies has one
 
     def state_dict(self) -> dict[str, Any]:
         """Return current and best weights, optimiser and policy."""
@@ -444,7 +446,7 @@ class ConvexHeads:
             self.member.credit_nodes()
             moved = (moved + heads(values)).double().cpu().numpy()[pairs.row, pairs.task]
             mean = np.bincount(pairs.task, moved) / np.bincount(pairs.task)
-            heads.bias -= torch.from_numpy(mean).to(heads.bias)
+            heads.bias.sub_(torch.from_numpy(mean).to(heads.bias))
 
     def _out_of_fold(self) -> np.ndarray:
         """Return each pair's logit from the solution without its fold."""

@@ -113,13 +113,13 @@ class Trainer:
                 member.eval()
                 members.append(member)
         self.checkpoint.remove()
-        kept = [bool(each["kept"]) for each in done]
+        fine_tuned = [bool(each["kept"]) for each in done]
         n_tasks = len(self.tasks)
         if self._prior is None:  # only the autoencoder was trained
             self._prior = Prior(np.zeros((n_tasks, 0)), 0.0)
         if self._ceiling is None:
             self._ceiling = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
-        return Trained(members, self._history, self._prior, self._ceiling, kept)
+        return Trained(members, self._history, self._prior, self._ceiling, fine_tuned)
 
     def _stages(self) -> list[Stage]:
         """Return the list of stages."""
@@ -152,7 +152,8 @@ class Trainer:
         else:
             rows = np.flatnonzero(self._folds != self._fold)[:CALIBRATION_SAMPLES]
             member.calibrate(self.data.x, self.data.covariates, torch.from_numpy(rows))
-        heads, kept = None, False
+        heads: ConvexHeads | None = None
+        kept = False
         for number, stage in enumerate(self._stages()):
             if number < state.get("stage_number", 0):
                 continue
@@ -161,20 +162,22 @@ class Trainer:
                 heads = self._convex_heads(member, index)
                 if "heads" in state:
                     heads.load_state_dict(state["heads"])
-            if stage.on_trial:
+            if stage.on_trial and heads is not None:
                 heads.write(without_fold=self._fold)
-            running = (
-                heads if stage.solver == "convex" else self._gradient(stage, member, index, heads)
+            running: Running = (
+                heads
+                if heads is not None and stage.solver == "convex"
+                else self._gradient(stage, member, index, heads)
             )
             first = 0
             if number == state.get("stage_number"):
                 running.load_state_dict(state["stage"])
                 first = state["epoch"]
-            shared = {"stage_number": number, "entry": entry, "done": done}
-            if stage.on_trial:
+            shared: dict[str, Any] = {"stage_number": number, "entry": entry, "done": done}
+            if stage.on_trial and heads is not None:
                 shared["heads"] = heads.state_dict()
             self._run(running, index, first, shared)
-            if stage.name == "finetune":
+            if stage.name == "finetune" and heads is not None:
                 kept = not stage.on_trial or self._encoder_gained(member, index, heads)
                 if not kept:
                     member.load_state_dict(entry)
@@ -235,20 +238,20 @@ class Trainer:
             validation,
             self.tasks,
             self.settings,
-            weighting=heads and self._policy(stage.name, index),
+            weighting=None if heads is None else self._policy(stage.name, index),
             ceiling=self._ceiling,
-            penalty=heads and self._penalty(heads.problem),
+            penalty=None if heads is None else self._penalty(heads.problem),
             seed=epoch_seed(self.seed, "stage", index),
         )
 
     def _convex_heads(self, member: Member, index: int) -> ConvexHeads:
         """Set up the heads on the encoder as it is."""
         blocks = self._blocks(member)
-        self._learn_prior(blocks)
-        problem = HeadProblem(blocks, self._pairs, self._inner, self._prior, len(self.tasks))
+        prior, ceiling = self._learn_prior(blocks)
+        problem = HeadProblem(blocks, self._pairs, self._inner, prior, len(self.tasks))
         policy = self._policy("heads", index)
         settings = self.settings.heads
-        return ConvexHeads(member, problem, self.tasks, settings, policy, self._ceiling)
+        return ConvexHeads(member, problem, self.tasks, settings, policy, ceiling)
 
     def _blocks(self, member: Member) -> Blocks:
         """Return the blocks that the heads read."""
@@ -274,7 +277,7 @@ class Trainer:
         seed = epoch_seed(self.seed, stage, index)
         return make_weighting(self.weighting, len(self.tasks), seed)
 
-    def _learn_prior(self, blocks: Blocks) -> None:
+    def _learn_prior(self, blocks: Blocks) -> tuple[Prior, Tensor]:
         """Find the prior once, on the features of the first member, and the ceilings."""
         n_tasks = len(self.tasks)
         if self._prior is None:
@@ -288,6 +291,7 @@ class Trainer:
                 problem = HeadProblem(blocks, self._pairs, self._inner, alone, n_tasks)
                 logits = problem.out_of_fold(np.ones(n_tasks))
                 self._ceiling = torch.from_numpy(pair_accuracy(self._pairs, logits, n_tasks))
+        return self._prior, self._ceiling
 
 
 def _shown(row: Row) -> list[str]:
