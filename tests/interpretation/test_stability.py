@@ -28,9 +28,9 @@ def test_controls_take_the_planted_pathways_away(study):
         )
 
     refits = refit_attributions(
-        make, study.mask, study.X, study.Y, n_seeds=2, cohort=study.obs["cohort"]
+        make, study.mask, study.X, study.Y, n_seeds=4, cohort=study.obs["cohort"]
     )
-    assert len(refits) == 4 * 2 * 2 * len(study.mask.pathways)
+    assert len(refits) == 4 * 4 * 2 * len(study.mask.pathways)
     for task in ("RA", "SLE"):
         planted = study.simulation.truth.pathways.query("task == @task")["pathway"]
         found = against_controls(refits, task)
