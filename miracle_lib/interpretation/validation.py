@@ -74,10 +74,12 @@ def library_agreement(
         shuffles = np.column_stack([rng.permutation(z) for _ in range(n_shuffles)])
         null = _agreement(shared, shuffles, enriched)
         observed = _agreement(shared, z[:, None], enriched)[0]
-        others = [
-            _agreement(shared, t["z"].reindex(pathways).to_numpy()[:, None], enriched)[0]
-            for t in permuted
-        ]
+        others = []
+        for table in permuted:
+            # After a selection of sites, a permuted mask reaches other pathways than the mask does.
+            z = table["z"].reindex(pathways).to_numpy()
+            kept = ~np.isnan(z)
+            others.append(_agreement(shared[:, kept], z[kept, None], enriched)[0])
         same = sum(frozenset(genes) in mask_content for genes in library.values())
         rows[name] = {
             "circular": same > len(library) / 2,

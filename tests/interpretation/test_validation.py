@@ -34,6 +34,15 @@ def test_agreement_is_seen_in_another_library_and_circularity_is_labelled(world)
     assert found.loc["other", "n_enriched"] >= 4
 
 
+def test_a_control_that_lacks_pathways_is_compared_on_those_it_has(world):
+    table, mask, other, sites, explanation, _ = world
+    arguments = (explanation, mask, sites, table["site"], table, {"other": other})
+    found = library_agreement(*arguments, permuted=[explanation.drop(["P0", "P7"])])
+    assert found.loc["other", "permuted_max"] == pytest.approx(
+        found.loc["other", "agreement"], abs=0.15
+    )
+
+
 def test_evidence_that_is_noise_does_not_agree(world):
     table, mask, other, sites, _, rng = world
     p = []
