@@ -103,6 +103,9 @@ def code_of(function: Callable[..., Any]) -> str:
     name = module.__name__ if module else ""
     if not name.startswith(PACKAGE):
         return digest(_parsed_text(inspect.getsource(module or function)))
+    if not any(getattr(node, "name", "") == function.__name__ for node in _tree(name).body):
+        # Defined within another function: what it names may come from all of the module.
+        return digest({each: _module_digest(each) for each in sorted(_closure(name))})
     own, used = _reached(name, function.__name__)
     modules = sorted({found for start in used for found in _closure(start)})
     return digest([own, {each: _module_digest(each) for each in modules}])

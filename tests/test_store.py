@@ -325,3 +325,14 @@ def test_newer_packages_make_everything_again(tmp_path, monkeypatch):
 def test_the_order_of_keys_is_no_content():
     assert digest({"a": [1, 2], "b": 3}) == digest({"b": 3, "a": [1, 2]})
     assert digest([1, 2]) != digest([2, 1])
+
+
+def test_code_within_a_function_counts_with_all_of_its_module(monkeypatch):
+    def nested():
+        return 1
+
+    nested.__module__ = "miracle_lib.samples"
+    monkeypatch.setattr(module.inspect, "getmodule", lambda _: sys.modules["miracle_lib.samples"])
+    before = code_of(nested)
+    monkeypatch.setattr(module, "_module_digest", lambda name: f"other {name}")
+    assert code_of(nested) != before

@@ -1,4 +1,4 @@
-"""Parsed annotation kept as parquet, under the hash of the file it was read from."""
+"""Parsed annotation kept as parquet, under a hash of the file and of the code that parsed it."""
 
 import os
 from collections.abc import Callable
@@ -7,7 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.files import atomic_path, sha256
+from miracle_lib.files import sha256
+from miracle_lib.store import Store, code_of, digest, environment
 
 
 def cached_tables(
@@ -56,12 +57,11 @@ def cached_tables(
     folder = cache or os.environ.get("MIRACLE_CACHE")
     if not folder:
         return parse()
-    stem = f"{kind}-{sha256(path)[:32]}"
-    files = [Path(folder) / "annotation" / f"{stem}-{name}.parquet" for name in names]
-    if all(file.is_file() for file in files):
-        return tuple(pd.read_parquet(file) for file in files)
-    tables = parse()
-    for file, table in zip(files, tables, strict=True):
-        with atomic_path(file) as temporary:
-            table.to_parquet(temporary)
-    return tables
+    key = digest([kind, sha256(path), code_of(parse), environment()])
+
+    def fill(work: Path) -> None:
+        for name, table in zip(names, parse(), strict=True):
+            table.to_parquet(work / f"{name}.parquet")
+
+    made = Store(Path(folder) / "annotation").make("parsed", key, fill)
+    return tuple(pd.read_parquet(made / f"{name}.parquet") for name in names)
