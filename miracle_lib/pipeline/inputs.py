@@ -101,7 +101,7 @@ def refuse_alike(names: Iterable[str], what: str) -> None:
 
 def load_cohorts(profile: Profile, seed: int, mirror: str | None) -> list[AnnData]:
     """Simulate or read the cohorts of a profile, in its order, sites with their positions."""
-    if profile.simulated:
+    if profile.simulation is not None:
         refuse_alike(profile.simulation.sizes, "tasks")
         return list(simulate(profile, seed).cohorts.values())
     manifests = [load_manifest(name) for name in profile.cohorts]
