@@ -60,9 +60,9 @@ def check_profile(name: str, mirror: str | Path | None = None) -> Check:
             manifest = load_manifest(cohort)
             page.lines += ["", f"{manifest.name}: {manifest.task}"]
             samples, n_samples = _check_samples(manifest, profile, mirror, page)
-            n_sites = _sites(samples, manifest)
+            n_sites, said = _sites(samples, manifest)
             n_values += n_samples * n_sites
-            page.lines.append(f"  sites: about {n_sites:,}")
+            page.lines.append(f"  sites: {n_sites:,} ({said})")
             page.lines += [f"  file: {line}" for line in _files(manifest, mirror)]
         except MiracleError as error:
             page.stops.append(str(error))
@@ -106,12 +106,13 @@ def _check_samples(
     return samples, found["samples"]
 
 
-def _sites(samples: pd.DataFrame, manifest: CohortManifest) -> int:
-    """Sites that the files state, else those of the array."""
+def _sites(samples: pd.DataFrame, manifest: CohortManifest) -> tuple[int, str]:
+    """Sites that the files state, else those of the array, and which of both."""
     stated = pd.to_numeric(samples.get("data_row_count", pd.Series(dtype=float)), errors="coerce")
     if stated.max() > 0:
-        return int(stated.max())
-    return min(_SITES[name] for name in manifest.platform.split("+"))
+        return int(stated.max()), "stated by the files"
+    most = min(_SITES[name] for name in manifest.platform.split("+"))
+    return most, "of the array, as headers do not say"
 
 
 def _files(manifest: CohortManifest, mirror: str | Path | None) -> Iterator[str]:

@@ -46,7 +46,7 @@ def test_a_page_says_what_there_will_be(folder):
     assert page.stops == []
     assert "  samples: 4 of 4: 2 cases, 2 controls, 4 subjects" in page.lines
     assert "  covariates: age 75%" in page.lines
-    assert "  sites: about 485,577" in page.lines
+    assert "  sites: 485,577 (of the array, as headers do not say)" in page.lines
     assert "  file: beta.csv (32 bytes)" in page.lines
 
 
