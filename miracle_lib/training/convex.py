@@ -74,7 +74,7 @@ class Block:
         self.unit = torch.where(spread > 1e-6, spread, torch.inf)
         alive = (spread > 1e-6).cpu().numpy()
         self.variances = [
-            prior_variances(association, alive, relatives, name)
+            prior_variances(association, alive, relatives, name).astype(np.float32)
             for association in self._associations(pairs, folds, n_tasks, alive)
         ]
         self.grams = [self._gram(variance, pairs) for variance in self.variances]
@@ -89,8 +89,8 @@ class Block:
 
     def _associations(
         self, pairs: Pairs, folds: Folds, n_tasks: int, alive: np.ndarray
-    ) -> list[np.ndarray]:
-        """Return the association of every feature with every task, on each subset; one pass."""
+    ) -> Iterator[np.ndarray]:
+        """Yield the association of every feature with every task, on each subset; one pass."""
         n = len(self.values)
         cells = [
             [pairs.row[(folds.fold == f) & (pairs.task == t) & (pairs.label == c)]
@@ -103,16 +103,14 @@ class Block:
         member = torch.from_numpy(inside).to(self.values)
         shape = (len(folds), n_tasks, 2)
         number = member.sum(1).cpu().numpy().reshape(shape).astype(float)
-        total, square = np.zeros((2, *shape, self.values.shape[1]))
+        total, square = np.zeros((2, *shape, self.values.shape[1]), np.float32)
         for part, scaled in self.parts():
             total[..., part] = (member @ scaled).cpu().numpy().reshape(*shape, -1)
             square[..., part] = (member @ scaled.square()).cpu().numpy().reshape(*shape, -1)
-        found = []
         for left_out in [*range(len(folds)), []]:
             sums = [np.delete(table, left_out, axis=0).sum(0) for table in (total, square, number)]
             tasks = [moderated_t(t, s, n, alive) for t, s, n in zip(*sums, strict=True)]
-            found.append(np.stack(tasks, axis=1))
-        return found
+            yield np.stack(tasks, axis=1)
 
     def _gram(self, variance: np.ndarray, pairs: Pairs) -> np.ndarray:
         """Return the inner products of the pairs; their mean diagonal is about 1."""
