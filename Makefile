@@ -27,6 +27,7 @@ test: .venv/installed
 
 # Execute the notebooks with their defaults and keep the outputs that nbval compares.
 notebooks: .venv/installed
+	mkdir -p runs
 	for notebook in notebooks/0*.ipynb; do \
 	  $(BIN)/papermill --no-progress-bar --cwd notebooks $$notebook runs/refreshed.ipynb && \
 	  mv runs/refreshed.ipynb $$notebook || exit 1; \
