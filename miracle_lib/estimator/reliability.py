@@ -34,9 +34,9 @@ class Limits:
     quantile : float, default 0.99
         Quantile of the distances of held-out training samples beyond which a sample is uncertain.
     factor : float, default 1.25
-        Multiple of that distance beyond which it is refused. On four public blood and breast
-        series another laboratory's samples lie below it, and noise, zeros, inverted and shuffled
-        values all above.
+        Multiple of that distance beyond which it is refused. Chosen on four public series, where
+        noise, zeros, inverted and shuffled values lie beyond it and held-out samples within;
+        another laboratory's samples may lie on either side (``benchmarks/results/unfamiliar.md``).
 
     Raises
     ------
