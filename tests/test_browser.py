@@ -25,6 +25,10 @@ WIDER = """() => {
 IMAGES = """() => [...document.querySelectorAll("article img")]
   .filter((image) => !image.complete || !image.naturalWidth || image.alt.length < 20)
   .map((image) => image.src.slice(-60))"""
+# Pictures to look closer at in which nothing was drawn.
+EMPTY = """() => [...document.querySelectorAll(".interactive")]
+  .filter((box) => !box.querySelector("path.surface, .heatmaplayer image, .gl-container canvas"))
+  .map((box) => box.innerHTML.slice(0, 80))"""
 LINKS = """() => [...document.querySelectorAll("a[href]")].map((link) => link.href)
   .filter((address) => address.startsWith("file:"))"""
 
@@ -72,6 +76,7 @@ def test_every_page_is_whole_at_every_width(html, browser, width, scheme):
         page.goto(path.as_uri())
         problems += [f"wider than the page: {node}" for node in page.evaluate(WIDER)]
         problems += [f"image: {source}" for source in page.evaluate(IMAGES)]
+        problems += [f"nothing drawn: {box}" for box in page.evaluate(EMPTY)]
         linked.update(page.evaluate(LINKS))
         assert not problems, f"{path.relative_to(html)}: {problems[:3]}"
     known = {path.as_uri() for path in html.rglob("*") if path.is_file()}

@@ -118,15 +118,17 @@ def pathway_parts(paths: pd.DataFrame, pathway: str, name: str) -> Interactive:
         Area: the absolute contribution. Colour: whether it raises or lowers the logit of cases.
     """
     ids, labels, parents, values, colours, notes = [pathway], [pathway], [""], [], [], []
+    # Rounded before they are added: a part larger than its whole is not drawn at all.
+    paths = paths.assign(contribution=paths["contribution"].round(4))
     total = paths["contribution"].abs().groupby(paths["gene"]).sum()
-    values.append(float(total.sum()))
+    values.append(_sum(total))
     colours.append(0.0)
     notes.append(f"{len(total)} genes, {paths['site'].nunique()} sites")
     for gene, table in paths.groupby("gene"):
         ids.append(str(gene))
         labels.append(str(gene))
         parents.append(pathway)
-        values.append(float(total[gene]))
+        values.append(_sum(table["contribution"].abs()))
         colours.append(float(table["contribution"].sum()))
         notes.append(f"contribution {table['contribution'].sum():+.3f}")
         for row in table.itertuples():
@@ -142,7 +144,7 @@ def pathway_parts(paths: pd.DataFrame, pathway: str, name: str) -> Interactive:
             ids=ids,
             labels=labels,
             parents=parents,
-            values=np.round(values, 4),
+            values=values,
             text=notes,
             branchvalues="total",
             hovertemplate="<b>%{label}</b><br>%{text}<extra></extra>",
@@ -202,11 +204,16 @@ def sample_map(
         }
         for column in groups
     ]
-    figure.update_layout(updatemenus=[{"buttons": menu, "x": 1, "xanchor": "right", "y": 1.12}])
+    figure.update_layout(updatemenus=[{"buttons": menu, "x": 0, "xanchor": "left", "y": 1.12}])
     parts = ["", ""] if share is None else [f" ({part:.0%} of variance)" for part in share]
     figure.update_xaxes(title=f"component 1{parts[0]}")
     figure.update_yaxes(title=f"component 2{parts[1]}")
     return _finished(figure, name)
+
+
+def _sum(values: pd.Series) -> float:
+    """A sum without the rounding errors of its parts."""
+    return round(float(values.sum()), 4)
 
 
 def _groups(values: pd.Series) -> pd.Series:
