@@ -15,6 +15,7 @@ from miracle_lib.errors import MiracleError
 
 _BEGIN, _END = b"!series_matrix_table_begin", b"!series_matrix_table_end"
 _NOTHING = np.empty((0, 0), dtype=np.float32)
+_MOST_SITES = 10_000_000  # more than any array has: a header that states more is not believed
 _FIELDS = {"title", "source_name_ch1", "description", "platform_id"}  # kept beside characteristics
 _SENTRIX = re.compile(r"(?<!\d)\d{8,12}_R\d\dC\d\d(?!\d)")  # slide and position of an array
 
@@ -107,7 +108,7 @@ def read_series_matrix(path: str | Path, samples: Iterable[str] | None = None) -
             Layout(path, columns, len(header)),
             first_line=line + 2,
             end=_END,
-            n_sites=int(rows) if rows.isdigit() else None,
+            n_sites=int(rows) if rows.isdigit() and int(rows) <= _MOST_SITES else None,
         )
     return SeriesMatrix(series, described.loc[names], table)
 

@@ -199,3 +199,16 @@ def test_slide_and_position_come_from_the_names_of_idat_files_or_the_title(write
     found = read_series_matrix(path).samples["sentrix"]
     assert found.iloc[:2].tolist() == ["5765205058_R06C02", "7800246024_R02C01"]
     assert found.isna().tolist() == [False, False, True]
+
+
+def test_a_header_that_states_too_many_rows_takes_no_memory_for_them(tmp_path):
+    path = tmp_path / "GSE1_series_matrix.txt"
+    path.write_text(
+        '!Sample_geo_accession\t"GSM1"\t"GSM2"\n'
+        '!Sample_data_row_count\t"1000000000000"\t"1000000000000"\n'
+        "!series_matrix_table_begin\n"
+        '"ID_REF"\t"GSM1"\t"GSM2"\n'
+        '"cg01"\t0.25\t0.5\n'
+        "!series_matrix_table_end\n"
+    )
+    assert read_series_matrix(path).table.values.tolist() == [[0.25], [0.5]]
