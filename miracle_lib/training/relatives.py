@@ -72,30 +72,34 @@ class Relatives:
 
     def _gene(self, excess: np.ndarray) -> np.ndarray:
         """Mean over the other sites of a site's genes."""
-        total = self.site_gene @ (self.site_gene.T @ excess) - self.genes_of_site[:, None] * excess
-        number = self.site_gene @ self.sites_of_gene - self.genes_of_site
+        total, number = (
+            self.site_gene @ (self.site_gene.T @ part) - self.genes_of_site[:, None] * part
+            for part in _parts(excess)
+        )
         return _mean(total, number)
 
     def _pathways_of_sites(self, excess: np.ndarray) -> np.ndarray:
         """Mean over a site's pathways of the mean over their sites in other genes."""
-        found = self._leave_gene_out(self.site_gene.T @ excess, self.sites_of_gene)
-        known = ~np.isnan(found[:, 0])
-        total = self.site_gene @ np.where(known[:, None], found, 0.0)
-        return _mean(total, self.site_gene @ known)
+        value, known = _parts(excess)
+        found = self._leave_gene_out(self.site_gene.T @ value, self.site_gene.T @ known)
+        value, known = _parts(found)
+        return _mean(self.site_gene @ value, self.site_gene @ known)
 
     def _pathways_of_genes(self, excess: np.ndarray) -> np.ndarray:
         """Mean over a gene's pathways of the mean over their other genes."""
-        return self._leave_gene_out(excess, np.ones(len(excess)))
+        return self._leave_gene_out(*_parts(excess))
 
     def _leave_gene_out(self, by_gene: np.ndarray, number: np.ndarray) -> np.ndarray:
         """Mean over a gene's pathways of the mean over them without this gene."""
         edges = self.gene_pathway.tocoo()
-        rest = (self.gene_pathway.T @ number)[edges.col] - number[edges.row]
-        weight = np.where(rest > 0, 1 / np.maximum(rest, 1), 0.0)
-        total = (self.gene_pathway.T @ by_gene)[edges.col] - by_gene[edges.row]
+        total, rest = (
+            (self.gene_pathway.T @ part)[edges.col] - part[edges.row] for part in (by_gene, number)
+        )
         shape = (len(by_gene), len(edges.row))
-        gather = sp.csr_matrix((weight, (edges.row, np.arange(len(edges.row)))), shape)
-        return _mean(gather @ total, np.bincount(edges.row, rest > 0, len(by_gene)))
+        ones = np.ones(len(edges.row))
+        gather = sp.csr_matrix((ones, (edges.row, np.arange(len(edges.row)))), shape)
+        means = np.where(rest > 0, total / np.maximum(rest, 1), 0.0)
+        return _mean(gather @ means, gather @ (rest > 0).astype(float))
 
 
 def _ones(matrix: sp.csr_matrix) -> sp.csr_matrix:
@@ -105,18 +109,26 @@ def _ones(matrix: sp.csr_matrix) -> sp.csr_matrix:
     return matrix
 
 
+def _parts(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a table with 0 where it is not known, and 1 where it is."""
+    known = ~np.isnan(table)
+    return np.where(known, table, 0.0), known.astype(float)
+
+
 def _mean(total: np.ndarray, number: np.ndarray) -> np.ndarray:
     """Return totals over numbers, NaN where there is none."""
-    return np.where(number > 0, 1 / np.maximum(number, 1), np.nan)[:, None] * total
+    return np.where(number > 0, total / np.maximum(number, 1), np.nan)
 
 
 def _other_tasks(tables: list[np.ndarray]) -> list[np.ndarray]:
-    """Return the mean of each table over the other tasks; nothing if there is one task."""
-    n_tasks = tables[0].shape[1]
-    if n_tasks == 1:
+    """Return the mean of each table over the other tasks that know; nothing for one task."""
+    if tables[0].shape[1] == 1:
         return []
-    filled = [_filled(table) for table in tables]
-    return [(table.sum(1, keepdims=True) - table) / (n_tasks - 1) for table in filled]
+    parts = [_parts(table) for table in tables]
+    return [
+        _mean(value.sum(1, keepdims=True) - value, known.sum(1, keepdims=True) - known)
+        for value, known in parts
+    ]
 
 
 def _filled(table: np.ndarray) -> np.ndarray:
@@ -137,15 +149,18 @@ def moderated_t(
     number : ndarray, shape (2,)
         Controls and cases.
     alive : ndarray of bool, shape (n_features,)
-        Features that vary; the others get 0.
+        Features that vary; the others get 0. One that varies, but not in this task, as a site that
+        its cohort did not measure, gets NaN: it says nothing, which is not that it has no effect.
     """
     mean = total / number[:, None]
     df = max(number.sum() - 2, 1)
     variance = (square - mean**2 * number[:, None]).sum(0).clip(min=0) / df
-    common = np.median(variance[alive]) if alive.any() else 1.0
+    measured = variance > 1e-9
+    common = np.median(variance[alive & measured]) if (alive & measured).any() else 1.0
     variance = (PRIOR_DF * common + df * variance) / (PRIOR_DF + df)
     noise = np.sqrt(variance * (1 / number).sum() + 1e-12)
-    return np.where(alive, (mean[1] - mean[0]) / noise, 0.0)
+    found = np.where(alive, (mean[1] - mean[0]) / noise, 0.0)
+    return np.where(alive & ~measured, np.nan, found)
 
 
 def prior_variances(
@@ -156,7 +171,7 @@ def prior_variances(
     Parameters
     ----------
     association : ndarray, shape (n_features, n_tasks)
-        Moderated t statistics.
+        Moderated t statistics, NaN where a task did not measure a feature.
     alive : ndarray of bool, shape (n_features,)
         Features that vary; the others get 0.
     relatives : Relatives
@@ -173,7 +188,8 @@ def prior_variances(
         if squares[part].size:
             expected[part] = _expected_excess(squares[part] - 1, tables)
     shrink = expected / (1 + expected)
-    variance = np.where(alive[:, None], shrink**2 * squares + shrink, 0.0)
+    known = alive[:, None] & ~np.isnan(squares)
+    variance = np.where(known, shrink**2 * squares + shrink, 0.0)
     variance[variance < _threshold(variance)] = 0
     return variance / max(variance.sum(0).mean(), 1e-300)
 
@@ -191,12 +207,13 @@ def _expected_excess(excess: np.ndarray, tables: list[np.ndarray]) -> np.ndarray
     columns = [*map(_filled, tables), np.ones_like(excess)]
     design = np.stack([column.ravel() for column in columns], axis=1)
     expected = np.zeros(excess.size)
+    excess_known, known = (part.ravel() for part in _parts(excess))
     for _ in range(ROUNDS):
-        weight = 1 / (1 + expected) ** 2  # the variance of a squared normal grows with its mean
+        weight = known / (1 + expected) ** 2  # a squared normal varies more the larger its mean
         weighted = design * weight[:, None]
         inner = design.T @ weighted
         inner[np.diag_indices_from(inner)] *= 1 + 1e-9
         root = cholesky(inner + 1e-12 * np.eye(len(inner)), lower=True)
-        found, _ = nnls(root.T, solve_triangular(root, weighted.T @ excess.ravel(), lower=True))
+        found, _ = nnls(root.T, solve_triangular(root, weighted.T @ excess_known, lower=True))
         expected = np.maximum(design @ found, LEAST)
     return expected.reshape(excess.shape)

@@ -113,3 +113,32 @@ def test_negligible_features_are_dropped_and_lose_little(monkeypatch):
     whole = prior_variances(z, np.ones(160, bool), chain(), "sites")
     assert 0 < (variance == 0).mean() < 1
     assert whole[variance == 0].sum() < 0.03 * whole.sum()
+
+
+def test_a_site_that_a_task_did_not_measure_says_nothing():
+    """It used to count as measured without effect, and took the site from the task that had it."""
+    total = np.array([[0.0, 0.0], [30.0, 0.0]])
+    square = np.array([[50.0, 0.0], [70.0, 0.0]])
+    found = moderated_t(total, square, np.array([50, 50]), np.array([True, True]))
+    assert np.isnan(found[1])
+    assert np.isclose(found[0], 0.6 / np.sqrt(102 / 98 * (1 / 50 + 1 / 50)))
+    excess = np.array([[4.0, np.nan], [2.0, 1.0], [np.nan, 3.0]])
+    masks = SimpleNamespace(
+        site_gene=sp.csr_matrix(np.ones((3, 1))), gene_pathway=sp.csr_matrix((1, 1))
+    )
+    ((_, tables), _) = Relatives(masks, 0).groups("sites", excess)
+    gene, _, other, *_ = tables
+    np.testing.assert_allclose(gene, [[2.0, 2.0], [4.0, 3.0], [3.0, 1.0]])
+    np.testing.assert_allclose(other, [[np.nan, 4.0], [1.0, 2.0], [3.0, np.nan]])
+
+
+def test_tasks_that_measured_few_sites_leave_the_others_as_they_would_be_alone():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(160, 3))
+    z[:20, 0] += 4
+    z[8:, 1:] = np.nan
+    variance = prior_variances(z, np.ones(160, bool), chain(), "sites")
+    alone = prior_variances(z[:, :1], np.ones(160, bool), chain(), "sites")
+    assert (variance[8:, 1:] == 0).all()
+    share = variance[:20, 0].sum() / variance[:, 0].sum()
+    assert share > 0.9 * alone[:20].sum() / alone.sum()
