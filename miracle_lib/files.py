@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import re
 import time
@@ -11,6 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
 
 _SETTLED = 2.0  # seconds after which another write gives a file another time of change
 
@@ -46,6 +51,39 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: str | Path, waiting: str) -> Iterator[None]:
+    """Keep other processes that ask for the same from working on ``path`` meanwhile.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its folder is made if absent.
+    waiting : str
+        What the log says where another process is at work.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with alone(Path(tempfile.mkdtemp()) / "a.txt", "a.txt: waiting"):
+    ...     pass
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    guard = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        guard.acquire(timeout=0)
+    except Timeout:
+        log.info(waiting)
+        guard.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows removes no open file
+            os.unlink(guard.lock_file)  # while it is held: who waits for it sees that it is gone
+        guard.release()
 
 
 def write_json(path: str | Path, value: Any) -> None:

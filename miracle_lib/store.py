@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.files import sha256, write_json
+from miracle_lib.files import alone, sha256, write_json
 
 log = logging.getLogger(__name__)
 
@@ -288,7 +288,7 @@ class Store:
         place = self.place(name, key)
         work = place.with_name(f"{key}.part")
         work.mkdir(parents=True, exist_ok=True)
-        with _alone(place.with_name(f".{key}.lock"), f"{name}: waiting for who makes it"):
+        with alone(place, f"{name}: waiting for who makes it"):
             if (found := self.find(name, key)) is not None:  # made meanwhile
                 shutil.rmtree(work, ignore_errors=True)
                 return found
@@ -356,22 +356,6 @@ def only_one(folder: Path, command: str = "run") -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def _alone(path: Path, waiting: str) -> Iterator[None]:
-    """Let one process after the other make the same result."""
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info(waiting)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
-        path.unlink(missing_ok=True)
 
 
 def _sums(folder: Path) -> dict[str, str]:

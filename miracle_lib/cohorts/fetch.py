@@ -9,20 +9,18 @@ import shutil
 import socket
 import time
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pandas as pd
 import requests
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from miracle_lib.cohorts.manifest import base_name, is_remote, load_manifest
 from miracle_lib.errors import MiracleError
-from miracle_lib.files import RememberedHashes, atomic_path, sha256, write_json
+from miracle_lib.files import RememberedHashes, alone, atomic_path, sha256, write_json
 
 if TYPE_CHECKING:
     import pooch
@@ -217,13 +215,14 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
     known = checksum or _read_lock(lock).get(url)
     if known and path.is_file() and file_hash(path) == known:
         return path
+    waiting = f"{path.name}: waiting for another process that downloads it"
     try:
-        with _alone(path):
+        with alone(path, waiting):
             known = checksum or _read_lock(lock).get(url)
             files = pooch.create(path=cache, base_url="", registry={key: known}, urls={key: url})
             files.fetch(key, downloader=_Resuming())
             if known is None:
-                with _alone(lock):
+                with alone(lock, waiting):
                     write_json(lock, _read_lock(lock) | {url: sha256(path)})
     except OSError as error:
         raise MiracleError(
@@ -238,24 +237,6 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
             f"{'the manifest gives' if checksum else f'{lock} recorded at the first download'}."
         ) from error
     return path
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep other processes from working on ``path`` meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    guard = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        guard.acquire(timeout=0)
-    except Timeout:
-        _log.info("%s: waiting for another process that downloads it", path.name)
-        guard.acquire()
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows removes no open file
-            os.unlink(guard.lock_file)  # while it is held: who waits for it sees that it is gone
-        guard.release()
 
 
 def _read_lock(lock: Path) -> dict[str, str]:

@@ -190,7 +190,7 @@ def weight_products(model: "MiracleClassifier", task: str) -> dict[str, pd.Serie
             gene = gene + weight.get("genes", 0.0)
             site = edge_weights(h.site_gene, network.site_to_gene) @ gene
             direct = weight.get("sites", np.zeros(len(site)))
-            site = np.concatenate([site, 0 * direct[len(site) :]]) + direct
+            site = np.pad(site, (0, len(direct) - len(site))) + direct  # outside: direct only
             for name, value in {"pathway": pathway, "gene": gene, "site": site}.items():
                 totals[name] = totals.get(name, 0) + value / len(model.members_)
     axes = {"pathway": h.pathways, "gene": h.genes, "site": model.sites_}

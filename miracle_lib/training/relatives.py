@@ -43,7 +43,6 @@ class Relatives:
         self.site_gene = _ones(hierarchy.site_gene)
         self.gene_pathway = _ones(hierarchy.gene_pathway)
         self.n_sites, self.n_outside = self.site_gene.shape[0], n_outside
-        self.sites_of_gene = np.asarray(self.site_gene.sum(axis=0)).ravel()
         self.genes_of_site = np.asarray(self.site_gene.sum(axis=1)).ravel()
 
     def groups(self, block: str, excess: np.ndarray) -> list[Group]:

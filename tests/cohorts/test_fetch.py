@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from miracle_lib import files
 from miracle_lib.cohorts import fetch, fetch_cohorts, fetch_file
 from miracle_lib.errors import MiracleError
 
@@ -168,7 +169,7 @@ def test_a_cache_that_cannot_be_written_is_enough_for_files_that_are_there(
     def read_only(name):
         raise OSError(errno.EROFS, "Read-only file system", str(name))
 
-    monkeypatch.setattr(fetch, "FileLock", read_only)
+    monkeypatch.setattr(files, "FileLock", read_only)
     assert fetch_file(server.url, cache=tmp_path) == path
     path.unlink()
     with pytest.raises(MiracleError, match=r"data.bin cannot be written .*Read-only file system"):
