@@ -77,9 +77,13 @@ def stage(app: Sphinx, config: object) -> None:
     ]
     if missing:
         raise ExtensionError(f"book/_toc.yml names pages without a file: {', '.join(missing)}.")
-    kind = "simulated data" if run["simulated"] else "real cohorts"
+    if run["simulated"]:
+        kind, said = "simulated data", f"Every number here: simulated data ({run['title']})."
+    else:  # the open questions are asked of simulations, whatever the run
+        kind = "real cohorts"
+        said = f"Real cohorts ({run['title']}); sections on simulated data say so."
     config.html_theme_options |= {
-        "announcement": f"Every number here: {kind} ({run['title']}).",
+        "announcement": said,
         "navbar_persistent": [],  # the sidebar has the search field already
     }
     config.myst_substitutions = {"run_title": run["title"], "run_kind": kind}

@@ -244,7 +244,10 @@ class Run:
                 "no patients."
             )
         else:
-            kind = f"**Real cohorts.** All numbers on this page come from {title}."
+            kind = (
+                f"**Real cohorts.** All numbers on this page come from {title}, except in sections "
+                "that say that their data are simulated."
+            )
         given = self.parameters.model_dump(include=self.parameters.model_fields_set - {"run_dir"})
         given["profile"] = Path(self.parameters.profile).name  # no folder of a machine on a page
         return f"{kind}\n\n{parameter_box(given)}"

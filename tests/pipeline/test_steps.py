@@ -80,6 +80,7 @@ def test_real_cohorts_take_the_same_path(mirror, tmp_path):
     assert set(data.validation_sets(real)) == {"Reactome", "KEGG"}
     assert len(data.graph(real).pathways) > 500
     assert "Real cohorts" in real.banner
+    assert "except in sections that say that their data are simulated" in real.banner
     real.write_provenance()
     assert "GSE42861_series_matrix.txt.gz" in (tmp_path / "provenance.json").read_text()
 
