@@ -46,7 +46,7 @@ class Trained:
 
 @dataclass
 class Trainer:
-    """Trains the members one after the other.
+    """Trains the members one after the other; holds what was asked for, and nothing of a fit.
 
     Parameters
     ----------
@@ -87,211 +87,265 @@ class Trainer:
 
     def fit(self) -> Trained:
         """Train every member."""
-        self._folds = inner_folds(
-            self.data.labels, self.data.groups, self.settings.n_folds, self.seed
-        )
-        self._pairs = labelled_pairs(self.data.labels.cpu().numpy())
-        self._inner = Folds(self._folds, self._pairs)
-        self._relatives = Relatives(self.hierarchy, self._n_outside)
-        self._sites: Block | None = None  # of no network: found once
-        self._state = self.checkpoint.load()
-        self._history: list[Row] = self._state.get("history", [])
-        self._prior = _prior_from(self._state.get("prior"))
-        self._ceiling = self._state.get("ceiling", self.ceiling)
-        done = self._state.get("done", [])
-        members = []
-        total = self.n_members * sum(stage.settings.epochs for stage in self._stages())
+        state = self.checkpoint.load()
+        common = Common(self, state)
+        total = self.n_members * sum(stage.settings.epochs for stage in self.list_stages())
         bar_off = None if self.progress is None else not self.progress
-        with tqdm(total=total, desc="training", unit="epoch", disable=bar_off) as self._bar:
+        members = []
+        with tqdm(total=total, desc="training", unit="epoch", disable=bar_off) as bar:
             for index in range(self.n_members):
-                member = self._new_member(index)
-                if index < len(done):
-                    member.load_state_dict(done[index]["weights"])
+                fit = MemberFit(self, common, index)
+                if index < len(common.done):
+                    fit.member.load_state_dict(common.done[index]["weights"])
                 else:
-                    kept = self._train(member, index, done)
-                    done.append({"kept": kept, "weights": copy.deepcopy(member.state_dict())})
-                member.eval()
-                members.append(member)
+                    kept = fit.run(state, bar)
+                    state = {}  # of the member that was being trained only
+                    weights = copy.deepcopy(fit.member.state_dict())
+                    common.done.append({"kept": kept, "weights": weights})
+                members.append(fit.member.eval())
         self.checkpoint.remove()
-        fine_tuned = [bool(each["kept"]) for each in done]
-        n_tasks = len(self.tasks)
-        if self._prior is None:  # only the autoencoder was trained
-            self._prior = Prior(np.zeros((n_tasks, 0)), 0.0)
-        if self._ceiling is None:
-            self._ceiling = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
-        return Trained(members, self._history, self._prior, self._ceiling, fine_tuned)
+        return common.trained(members)
 
-    def _stages(self) -> list[Stage]:
+    def list_stages(self) -> list[Stage]:
         """Return the list of stages."""
         return list_stages(self.settings, self.stages)
 
     @property
-    def _n_outside(self) -> int:
+    def n_outside(self) -> int:
         """Number of sites that the hierarchy does not reach."""
         return self.data.x.shape[1] - self.hierarchy.site_gene.shape[0]
 
-    def _new_member(self, index: int) -> Member:
-        """Return a member with weights of its own."""
-        x = self.data.x
+    def new_member(self, index: int) -> Member:
+        """Return a member with starting weights of its own."""
         member = Member(
             self.hierarchy,
-            self._n_outside,
+            self.n_outside,
             len(self.tasks),
             self.data.covariates.shape[1],
             seed=epoch_seed(self.seed, "member", index),
             **self.network_options,
         )
-        return member.to(x.device)
+        return member.to(self.data.x.device)
 
-    def _train(self, member: Member, index: int, done: list[dict[str, Any]]) -> bool:
-        """Train one member from where the checkpoint left it; tell if fine-tuning was kept."""
-        state, self._state = self._state, {}
-        self._fold = index % (int(self._folds.max()) + 1)
-        if state:
-            member.load_state_dict(state["entry"])
-        else:
-            rows = np.flatnonzero(self._folds != self._fold)[:CALIBRATION_SAMPLES]
-            member.calibrate(self.data.x, self.data.covariates, torch.from_numpy(rows))
-        heads: ConvexHeads | None = None
-        kept = False
-        for number, stage in enumerate(self._stages()):
-            if number < state.get("stage_number", 0):
-                continue
-            entry = copy.deepcopy(member.state_dict())
-            if "tasks" in stage.losses and heads is None:
-                heads = self._convex_heads(member, index)
-                if "heads" in state:
-                    heads.load_state_dict(state["heads"])
-            if stage.on_trial and heads is not None:
-                heads.write(without_fold=self._fold)
-            running: Running = (
-                heads
-                if heads is not None and stage.solver == "convex"
-                else self._gradient(stage, member, index, heads)
-            )
-            first = 0
-            if number == state.get("stage_number"):
-                running.load_state_dict(state["stage"])
-                first = state["epoch"]
-            shared: dict[str, Any] = {"stage_number": number, "entry": entry, "done": done}
-            if stage.on_trial and heads is not None:
-                shared["heads"] = heads.state_dict()
-            self._run(running, index, first, shared)
-            if stage.name == "finetune" and heads is not None:
-                kept = not stage.on_trial or self._encoder_gained(member, index, heads)
-                if not kept:
-                    member.load_state_dict(entry)
-        return kept
+    def policy(self, stage: str, index: int) -> Weighting:
+        """Return a fresh policy for a stage of a member."""
+        seed = epoch_seed(self.seed, stage, index)
+        return make_weighting(self.weighting, len(self.tasks), seed)
 
-    def _encoder_gained(self, member: Member, index: int, before: ConvexHeads) -> bool:
-        """Solve the heads anew on the tuned encoder; tell if they predict the held-out fold better.
 
-        The heads that stage three itself reached do not count: longer training sharpens logits,
-        which lowers the loss without any gain in what the encoder sees.
-        """
-        after = self._convex_heads(member, index)
-        after.solve_under(before.weights)
-        after.finish()
-        fall = before.held_out_losses(self._fold) - after.held_out_losses(self._fold)
-        return bool(fall.mean() > MARGIN * fall.std() / len(fall) ** 0.5)
+class Common:
+    """What the members of one fit have in common, found once.
 
-    def _run(self, stage: Running, index: int, first: int, shared: dict[str, Any]) -> None:
-        """Run the epochs of a stage and keep their rows."""
-        for epoch in range(first, stage.settings.epochs):
-            if stage.exhausted:
-                break
-            row = stage.run(epoch)
-            self._history.append({"member": index, "stage": stage.name, "epoch": epoch + 1} | row)
-            self._bar.update()
-            self._bar.set_postfix({k: f"{row[k]:.3g}" for k in _shown(row)}, refresh=False)
-            if self.checkpoint.due(epoch):
-                self.checkpoint.save(
-                    shared
-                    | {
-                        "history": self._history,
-                        "prior": _prior_state(self._prior),
-                        "ceiling": self._ceiling,
-                        "stage": stage.state_dict(),
-                        "epoch": epoch + 1,
-                    }
-                )
-        stage.finish()
+    Parameters
+    ----------
+    trainer : Trainer
+    state : dict
+        What a killed fit has left, or nothing.
 
-    def _gradient(
-        self,
-        stage: Stage,
-        member: Member,
-        index: int,
-        heads: ConvexHeads | None,
-    ) -> GradientStage:
-        """Set up a stage trained by gradient steps."""
-        device = self.data.x.device
-        train, validation = (
-            torch.from_numpy(np.flatnonzero(rows)).to(device)
-            for rows in (self._folds != self._fold, self._folds == self._fold)
-        )
-        return GradientStage(
-            stage,
-            member,
-            self.data,
-            train,
-            validation,
-            self.tasks,
-            self.settings,
-            weighting=None if heads is None else self._policy(stage.name, index),
-            ceiling=self._ceiling,
-            penalty=None if heads is None else self._penalty(heads.problem),
-            seed=epoch_seed(self.seed, "stage", index),
-        )
+    Attributes
+    ----------
+    folds : ndarray of int, shape (n_samples,)
+        Inner folds; each member holds out one.
+    history : list of dict
+        One row per epoch of any member.
+    done : list of dict
+        Weights of each finished member, and whether its fine-tuning was kept.
+    prior, ceiling
+        As in `Trained`; None until the first heads are trained.
+    """
 
-    def _convex_heads(self, member: Member, index: int) -> ConvexHeads:
-        """Set up the heads on the encoder as it is."""
-        blocks = self._blocks(member)
-        prior, ceiling = self._learn_prior(blocks)
-        problem = HeadProblem(blocks, self._pairs, self._inner, prior, len(self.tasks))
-        policy = self._policy("heads", index)
-        settings = self.settings.heads
-        return ConvexHeads(member, problem, self.tasks, settings, policy, ceiling)
+    def __init__(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        data = trainer.data
+        self.trainer = trainer
+        self.folds = inner_folds(data.labels, data.groups, trainer.settings.n_folds, trainer.seed)
+        self.pairs = labelled_pairs(data.labels.cpu().numpy())
+        self.inner = Folds(self.folds, self.pairs)
+        self.relatives = Relatives(trainer.hierarchy, trainer.n_outside)
+        self.history: list[Row] = state.get("history", [])
+        self.done: list[dict[str, Any]] = state.get("done", [])
+        self.prior = _prior_from(state.get("prior"))
+        self.ceiling: Tensor | None = state.get("ceiling", trainer.ceiling)
+        self._sites: Block | None = None  # the same for every network
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a fit continues from."""
+        return {
+            "history": self.history,
+            "done": self.done,
+            "prior": _prior_state(self.prior),
+            "ceiling": self.ceiling,
+        }
+
+    def trained(self, members: list[Member]) -> Trained:
+        """Return the result of the fit; where no heads were trained, a prior of no weights."""
+        n_tasks = len(self.trainer.tasks)
+        prior, ceiling = self.prior, self.ceiling
+        if prior is None:
+            prior = Prior(np.zeros((n_tasks, 0)), 0.0)
+        if ceiling is None:
+            ceiling = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
+        kept = [bool(each["kept"]) for each in self.done]
+        return Trained(members, self.history, prior, ceiling, kept)
+
+    def problem(self, member: Member) -> tuple[HeadProblem, Tensor]:
+        """Return the heads' problem on the encoder of a member, and the ceilings."""
+        blocks, n_tasks = self._blocks(member), len(self.trainer.tasks)
+        if self.prior is None:
+            self.prior = self._learn_prior(blocks)
+        if self.ceiling is None:
+            self.ceiling = self._learn_ceiling(blocks, self.prior)
+        return HeadProblem(blocks, self.pairs, self.inner, self.prior, n_tasks), self.ceiling
 
     def _blocks(self, member: Member) -> Blocks:
         """Return the blocks that the heads read."""
-        values = member.features(self.data.x, self.data.covariates)
+        data, n_tasks = self.trainer.data, len(self.trainer.tasks)
+        values = member.features(data.x, data.covariates)
         blocks = {}
         for name in member.heads.blocks:
             if name == "sites" and self._sites is not None:
                 blocks[name] = self._sites
                 continue
             blocks[name] = Block(
-                name, values[name], self._pairs, self._inner, len(self.tasks), self._relatives
+                name, values[name], self.pairs, self.inner, n_tasks, self.relatives
             )
         self._sites = blocks.get("sites")
         return blocks
 
+    def _learn_prior(self, blocks: Blocks) -> Prior:
+        """Find the prior, on the features of the first member."""
+        sharing, n_tasks = self.trainer.sharing, len(self.trainer.tasks)
+        fixed = None if sharing == "auto" else float(sharing)
+        fixed = 0.0 if n_tasks == 1 else fixed
+        return fit_prior(blocks, self.pairs, self.inner, n_tasks, fixed)
+
+    def _learn_ceiling(self, blocks: Blocks, prior: Prior) -> Tensor:
+        """Find the accuracy of heads that share nothing; 1 where no policy asks for it."""
+        n_tasks = len(self.trainer.tasks)
+        if n_tasks == 1 or self.trainer.weighting != "pwinval":
+            return torch.ones(n_tasks, dtype=torch.float64)
+        alone = replace(prior, sharing=0.0)
+        problem = HeadProblem(blocks, self.pairs, self.inner, alone, n_tasks)
+        logits = problem.out_of_fold(np.ones(n_tasks))
+        return torch.from_numpy(pair_accuracy(self.pairs, logits, n_tasks))
+
+
+class MemberFit:
+    """The training of one member, with its own starting weights and its own fold held out.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    common : Common
+    index : int
+        Number of the member.
+    """
+
+    def __init__(self, trainer: Trainer, common: Common, index: int) -> None:
+        self.trainer, self.common, self.index = trainer, common, index
+        self.member = trainer.new_member(index)
+        self.fold = index % (int(common.folds.max()) + 1)
+
+    def run(self, state: dict[str, Any], bar: tqdm) -> bool:
+        """Train from where the state left it; tell if fine-tuning was kept."""
+        member = self.member
+        if state:
+            member.load_state_dict(state["entry"])
+        else:
+            self.calibrate()
+        heads: ConvexHeads | None = None
+        kept = False
+        for number, stage in enumerate(self.trainer.list_stages()):
+            if number < state.get("stage_number", 0):
+                continue
+            entry = copy.deepcopy(member.state_dict())
+            if "tasks" in stage.losses and heads is None:
+                heads = self.convex_heads()
+                if "heads" in state:
+                    heads.load_state_dict(state["heads"])
+            if stage.on_trial and heads is not None:
+                heads.write(without_fold=self.fold)
+            exact = heads if stage.solver == "convex" else None
+            running: Running = exact or self.gradient(stage, heads)
+            first = 0
+            if number == state.get("stage_number"):
+                running.load_state_dict(state["stage"])
+                first = state["epoch"]
+            here: dict[str, Any] = {"stage_number": number, "entry": entry}
+            if stage.on_trial and heads is not None:
+                here["heads"] = heads.state_dict()
+            self._epochs(running, first, here, bar)
+            if stage.name == "finetune" and heads is not None:
+                kept = not stage.on_trial or self._encoder_gained(heads)
+                if not kept:
+                    member.load_state_dict(entry)
+        return kept
+
+    def calibrate(self) -> None:
+        """Scale the starting weights to some of the samples that are trained on."""
+        rows = np.flatnonzero(self.common.folds != self.fold)[:CALIBRATION_SAMPLES]
+        data = self.trainer.data
+        self.member.calibrate(data.x, data.covariates, torch.from_numpy(rows))
+
+    def _epochs(self, running: Running, first: int, here: dict[str, Any], bar: tqdm) -> None:
+        """Run the epochs of a stage and keep their rows."""
+        checkpoint, history = self.trainer.checkpoint, self.common.history
+        for epoch in range(first, running.settings.epochs):
+            if running.exhausted:
+                break
+            row = running.run(epoch)
+            history.append({"member": self.index, "stage": running.name, "epoch": epoch + 1} | row)
+            bar.update()
+            bar.set_postfix({k: f"{row[k]:.3g}" for k in _shown(row)}, refresh=False)
+            if checkpoint.due(epoch):
+                stage = {"stage": running.state_dict(), "epoch": epoch + 1}
+                checkpoint.save(here | self.common.state_dict() | stage)
+        running.finish()
+
+    def _encoder_gained(self, before: ConvexHeads) -> bool:
+        """Solve the heads anew on the tuned encoder; tell if they predict the held-out fold better.
+
+        The heads that stage three itself reached do not count: longer training sharpens logits,
+        which lowers the loss without any gain in what the encoder sees.
+        """
+        after = self.convex_heads()
+        after.solve_under(before.weights)
+        after.finish()
+        fall = before.held_out_losses(self.fold) - after.held_out_losses(self.fold)
+        return bool(fall.mean() > MARGIN * fall.std() / len(fall) ** 0.5)
+
+    def gradient(self, stage: Stage, heads: ConvexHeads | None) -> GradientStage:
+        """Set up a stage trained by gradient steps; ``heads`` if the tasks count in it."""
+        trainer, common = self.trainer, self.common
+        train, validation = (
+            torch.from_numpy(np.flatnonzero(rows)).to(trainer.data.x.device)
+            for rows in (common.folds != self.fold, common.folds == self.fold)
+        )
+        return GradientStage(
+            stage,
+            self.member,
+            trainer.data,
+            train,
+            validation,
+            trainer.tasks,
+            trainer.settings,
+            weighting=None if heads is None else trainer.policy(stage.name, self.index),
+            ceiling=common.ceiling,
+            penalty=None if heads is None else self._penalty(heads.problem),
+            seed=epoch_seed(trainer.seed, "stage", self.index),
+        )
+
     def _penalty(self, problem: HeadProblem) -> Callable[[TaskHeads], Tensor]:
         """Return the penalty of the heads, from labels outside the fold that is held out."""
-        subset = problem.folds.index(self._fold)
+        subset = problem.folds.index(self.fold)
         return lambda heads: head_penalty(heads, problem.prior, problem.blocks, subset)
 
-    def _policy(self, stage: str, index: int) -> Weighting:
-        """Return a fresh policy."""
-        seed = epoch_seed(self.seed, stage, index)
-        return make_weighting(self.weighting, len(self.tasks), seed)
-
-    def _learn_prior(self, blocks: Blocks) -> tuple[Prior, Tensor]:
-        """Find the prior once, on the features of the first member, and the ceilings."""
-        n_tasks = len(self.tasks)
-        if self._prior is None:
-            fixed = None if self.sharing == "auto" else float(self.sharing)
-            fixed = 0.0 if n_tasks == 1 else fixed
-            self._prior = fit_prior(blocks, self._pairs, self._inner, n_tasks, fixed)
-        if self._ceiling is None:
-            self._ceiling = torch.ones(n_tasks, dtype=torch.float64)
-            if n_tasks > 1 and self.weighting == "pwinval":
-                alone = replace(self._prior, sharing=0.0)
-                problem = HeadProblem(blocks, self._pairs, self._inner, alone, n_tasks)
-                logits = problem.out_of_fold(np.ones(n_tasks))
-                self._ceiling = torch.from_numpy(pair_accuracy(self._pairs, logits, n_tasks))
-        return self._prior, self._ceiling
+    def convex_heads(self) -> ConvexHeads:
+        """Set up the heads on the encoder as it is."""
+        trainer = self.trainer
+        problem, ceiling = self.common.problem(self.member)
+        policy = trainer.policy("heads", self.index)
+        settings = trainer.settings.heads
+        return ConvexHeads(self.member, problem, trainer.tasks, settings, policy, ceiling)
 
 
 def _shown(row: Row) -> list[str]:

@@ -19,6 +19,7 @@ from miracle_lib.training import Checkpoint, Trainer, TrainingData, make_setting
 from miracle_lib.training.prior import Prior
 from miracle_lib.training.settings import list_stages
 from miracle_lib.training.stages import GradientStage, head_penalty, task_gradients
+from miracle_lib.training.trainer import Common, MemberFit
 
 TASKS = ["MS", "RA"]
 
@@ -37,6 +38,11 @@ def make_trainer(**options):
     )
     settings = make_settings("default", (3, 3, 3), None, 32)
     return Trainer(hierarchy, data, TASKS, settings, **({"progress": False} | options))
+
+
+def first_fit(trainer):
+    """The training of the first member, not begun."""
+    return MemberFit(trainer, Common(trainer, {}), 0)
 
 
 def weights(trained):
@@ -128,6 +134,16 @@ def test_other_ways_of_training_continue_too(tmp_path, kind):
         assert torch.equal(ours, theirs)
 
 
+def test_a_trainer_keeps_nothing_of_its_fits():
+    trainer = make_trainer(weighting="pwinval")
+    before = dict(vars(trainer))
+    first = trainer.fit()
+    assert vars(trainer) == before
+    second = trainer.fit()
+    assert first.history == second.history
+    assert all(torch.equal(a, b) for a, b in zip(weights(first), weights(second), strict=True))
+
+
 def test_same_seed_same_weights_and_another_seed_other_weights():
     one, same, other = (make_trainer(seed=seed).fit() for seed in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(weights(one), weights(same), strict=True))
@@ -136,7 +152,7 @@ def test_same_seed_same_weights_and_another_seed_other_weights():
 
 def test_every_member_starts_from_weights_of_its_own():
     trainer = make_trainer()
-    first, second = trainer._new_member(0), trainer._new_member(1)
+    first, second = trainer.new_member(0), trainer.new_member(1)
     drawn = 0
     for (name, ours), theirs in zip(first.named_parameters(), second.parameters(), strict=True):
         if name.endswith("weight") and "covariates" not in name:
@@ -167,9 +183,10 @@ def test_stages_run_in_order_and_train_what_they_should():
         "heads",
         "finetune",
     ]
-    before = trainer._new_member(0)
+    fit = first_fit(trainer)
+    before = fit.member
     started = {name: value.clone() for name, value in before.state_dict().items()}
-    heads = trainer._convex_heads(before, 0)
+    heads = fit.convex_heads()
     heads.run(0)
     heads.finish()
     changed = {
@@ -201,12 +218,10 @@ def test_a_single_gradient_epoch_leaves_the_encoder_alone_where_it_is_frozen():
     trainer = make_trainer()
     trainer.settings = make_settings("paper", (0, 2, 0), (1e-3, 1e-2, 1e-4), "preset")
     trained = trainer.fit()
-    fresh = trainer._new_member(0)
-    x, covariates = trainer.data.x, trainer.data.covariates
-    rows = torch.from_numpy(np.flatnonzero(trainer._folds != 0)[:128])
-    fresh.calibrate(x, covariates, rows)
+    fresh = first_fit(trainer)
+    fresh.calibrate()
     for ours, theirs in zip(
-        trained.members[0].network.parameters(), fresh.network.parameters(), strict=True
+        trained.members[0].network.parameters(), fresh.member.network.parameters(), strict=True
     ):
         assert torch.equal(ours, theirs)
     assert trained.members[0].heads.blocks["genes"].output.weight.abs().max() > 0
@@ -215,16 +230,16 @@ def test_a_single_gradient_epoch_leaves_the_encoder_alone_where_it_is_frozen():
 def test_a_batch_taken_in_parts_has_the_gradient_of_the_whole(monkeypatch):
     trainer = make_trainer(network_options={"variational": False})
     trainer.data.x[trainer.data.x == 0] = 0.1  # with missing sites the parts weigh by samples
-    trainer.fit()
     found = []
     for most in (90, 11):  # parts of 11 hold samples of one task, or of both
-        member = trainer._new_member(0)
+        fit = first_fit(trainer)
+        member = fit.member
         monkeypatch.setattr(training.member, "PASS_VALUES", most * member.network.n_sites)
         assert member.most_at_once == most
-        heads = trainer._convex_heads(member, 0)
+        heads = fit.convex_heads()
         heads.solve_under(np.ones(2))
         heads.finish()
-        stage = trainer._gradient(trainer._stages()[-1], member, 0, heads)
+        stage = fit.gradient(trainer.list_stages()[-1], heads)
         losses = stage._step(torch.arange(90), 0, torch.tensor([0.5, 1.5], dtype=torch.float64))
         found.append((losses, [each.grad for each in member.parameters()]))
     (whole, expected), (parts, gradients) = found
@@ -290,13 +305,11 @@ def test_task_gradients_equal_autograd():
 
 def test_finetune_improves_what_it_watches_or_keeps_the_start():
     trainer = make_trainer()
-    trainer.fit()
-    member = trainer._new_member(0)
-    heads = trainer._convex_heads(member, 0)
-    trainer._fold = 0
+    fit = first_fit(trainer)
+    heads = fit.convex_heads()
     heads.solve_under(np.ones(2))
     heads.write(without_fold=0)
-    stage = trainer._gradient(trainer._stages()[-1], member, 0, heads)
+    stage = fit.gradient(trainer.list_stages()[-1], heads)
     assert isinstance(stage, GradientStage)
     start = stage.best_score
     for epoch in range(3):
