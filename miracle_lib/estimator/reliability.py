@@ -5,7 +5,6 @@ Everything here is safe for a single sample: it gets the same row alone and in a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,51 +12,13 @@ import pandas as pd
 import torch
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.limits import Limits
 from miracle_lib.preprocessing.familiarity import profile_distance
 
 if TYPE_CHECKING:
     from miracle_lib.estimator.classifier import MiracleClassifier
 
 RELIABLE, UNCERTAIN, REFUSED = "reliable", "uncertain", "not to be used"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """When a prediction is uncertain, and when it is refused.
-
-    Attributes
-    ----------
-    sites : float, default 0.5
-        Least share of the model's sites that must be measured in a sample.
-    weight : float, default 0.5
-        Least share of the model's weight that must rest on measured sites; below 0.9 uncertain.
-    quantile : float, default 0.99
-        Quantile of the distances of held-out training samples beyond which a sample is uncertain.
-    factor : float, default 1.25
-        Multiple of that distance beyond which it is refused. Chosen on four public series, where
-        noise, zeros, inverted and shuffled values lie beyond it and held-out samples within;
-        another laboratory's samples may lie on either side (``benchmarks/results/unfamiliar.md``).
-
-    Raises
-    ------
-    MiracleError
-        A share outside 0 to 1, or a factor below 1.
-    """
-
-    sites: float = 0.5
-    weight: float = 0.5
-    quantile: float = 0.99
-    factor: float = 1.25
-
-    def __post_init__(self) -> None:
-        for name in ("sites", "weight", "quantile"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise MiracleError(f"limit {name} is {getattr(self, name)!r}; expected 0 to 1.")
-        if self.factor < 1:
-            raise MiracleError(f"limit factor is {self.factor!r}; expected at least 1.")
-
-
-SAFE_WEIGHT = 0.9
 
 
 def predict(
@@ -226,13 +187,13 @@ def _judge(
         limit = np.quantile(held_out, limits.quantile) if len(held_out) else np.inf
         if weight[sample] < limits.weight or far > limits.factor * limit:
             verdict[sample] = REFUSED
-        elif weight[sample] < SAFE_WEIGHT or far > limit:
+        elif weight[sample] < limits.safe_weight or far > limit:
             verdict[sample] = UNCERTAIN
         if far > limit:
             reason[sample] = (
                 f"distance {far:.2f} from {cohort[sample]}, of whose samples "
                 f"{limits.quantile:.0%} lie below {limit:.2f}"
             )
-        elif weight[sample] < SAFE_WEIGHT:
+        elif weight[sample] < limits.safe_weight:
             reason[sample] = f"{weight[sample]:.0%} of the model's weight is on measured sites"
     return verdict, reason

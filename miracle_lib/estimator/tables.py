@@ -8,8 +8,9 @@ from miracle_lib.cohorts.site_table import average_replicates, check_names
 from miracle_lib.cohorts.tables import read_table, recognise_scale
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator.classifier import MiracleClassifier
-from miracle_lib.estimator.reliability import Limits, predict
+from miracle_lib.estimator.reliability import predict
 from miracle_lib.files import atomic_path
+from miracle_lib.limits import Limits
 
 
 def predict_table(

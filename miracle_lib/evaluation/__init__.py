@@ -16,7 +16,13 @@ from miracle_lib.evaluation.diagnostics import (
     reconstructed_share,
 )
 from miracle_lib.evaluation.grid import Cell, Data, run_grid
-from miracle_lib.evaluation.metrics import METRICS, calibration_curve, score_task, summarise
+from miracle_lib.evaluation.metrics import (
+    METRICS,
+    calibration_curve,
+    calibration_table,
+    score_task,
+    summarise,
+)
 from miracle_lib.evaluation.splits import Fold, make_folds
 from miracle_lib.evaluation.validation import cross_validate, evaluate_fold, scores_of
 
@@ -29,6 +35,7 @@ __all__ = [
     "PerTaskBaseline",
     "active_units",
     "calibration_curve",
+    "calibration_table",
     "cohort_leakage",
     "compare_across_tasks",
     "compare_methods",

@@ -62,7 +62,7 @@ def evaluate_fold(
     Returns
     -------
     predictions : DataFrame
-        sample, group, task, repeat, fold, label, score; labelled test samples only.
+        sample, group, cohort, task, repeat, fold, label, score; labelled test samples only.
     model : BaseEstimator
         The fitted clone.
     """
@@ -70,6 +70,7 @@ def evaluate_fold(
     test = samples.take(fold.test)
     proba = probabilities(model, test)
     subject = test.names if test.subject is None else test.subject
+    cohort = _cohorts(test)
     tables = []
     for task, label in test.labels.items():
         labelled = label.notna().to_numpy()
@@ -84,6 +85,7 @@ def evaluate_fold(
                 {
                     "sample": test.names[labelled],
                     "group": np.asarray(subject)[labelled],
+                    "cohort": cohort[labelled],
                     "task": task,
                     "repeat": fold.repeat,
                     "fold": fold.fold,
@@ -188,8 +190,8 @@ def cross_validate(
     -------
     DataFrame
         One row per task, repeat and fold: auroc, auprc, balanced_accuracy, mcc, brier, n,
-        n_cases. ``attrs["predictions"]`` holds the out-of-fold predictions: sample, group, task,
-        repeat, fold, label, score.
+        n_cases. ``attrs["predictions"]`` holds the out-of-fold predictions: sample, group, cohort,
+        task, repeat, fold, label, score.
 
     Raises
     ------
@@ -225,10 +227,15 @@ def cross_validate(
     return scores_of(pd.concat(parts, ignore_index=True))
 
 
+def _cohorts(samples: Samples) -> np.ndarray:
+    """Cohort of each sample; where none is given, named by the tasks as a model would."""
+    given = samples.cohort
+    return cohorts_of_labels(samples.labels) if given is None else given.to_numpy()
+
+
 def _warn_of_copies(samples: Samples) -> None:
     """Warn of samples that are copies of each other though they count as two subjects."""
-    cohort = cohorts_of_labels(samples.labels) if samples.cohort is None else samples.cohort
-    pairs = copies(samples.values, np.asarray(cohort))
+    pairs = copies(samples.values, _cohorts(samples))
     if samples.subject is not None:
         first, second = (samples.subject.loc[pairs[name]] for name in ("sample", "copy"))
         pairs = pairs[first.to_numpy() != second.to_numpy()]

@@ -2,10 +2,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics as reference
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.evaluation import calibration_curve, score_task, scores_of, summarise
+from miracle_lib.evaluation import (
+    calibration_curve,
+    calibration_table,
+    score_task,
+    scores_of,
+    summarise,
+)
 from miracle_lib.evaluation import metrics as ours
 
 
@@ -126,3 +133,33 @@ def test_calibration_curve_bins_by_predicted_probability():
     assert curve["observed"].tolist() == [0.25, 0.75]
     assert (curve["low"] < curve["observed"]).all()
     assert (curve["high"] > curve["observed"]).all()
+
+
+def test_parts_of_the_brier_score_add_up_and_equal_isotonic_regression(data):
+    label, score, weights = data
+    parts = ours.brier_parts(label, score, weights)
+    np.testing.assert_allclose(
+        parts[0] - parts[1] + parts[2], ours.brier(label, score, weights), atol=1e-12
+    )
+    for row, weight in enumerate(weights):
+        fitted = IsotonicRegression(out_of_bounds="clip").fit(score, label, weight).predict(score)
+        expected = reference.brier_score_loss(label, fitted, sample_weight=weight)
+        assert parts[2][row] - parts[1][row] == pytest.approx(expected, abs=1e-9)
+
+
+def test_calibration_of_each_cohort_stands_beside_that_of_the_task():
+    """The second cohort is believed too much, the first is not."""
+    rng = np.random.default_rng(0)
+    logit = rng.normal(0, 1.5, 1000)
+    label = (rng.random(1000) < 1 / (1 + np.exp(-logit))).astype(float)
+    second = np.arange(1000) >= 500
+    table = predictions(label, 1 / (1 + np.exp(-logit * np.where(second, 3, 1))))
+    table["cohort"] = np.where(second, "second", "first")
+    found = calibration_table(scores_of(table), n_boot=50).set_index(["cohort", "part"])
+    assert list(found.index.unique("cohort")) == ["all", "first", "second"]
+    assert found.loc[("first", "slope"), "estimate"] == pytest.approx(1, abs=0.2)
+    assert found.loc[("second", "slope"), "high"] < 0.5
+    worse = found.loc[("second", "miscalibration"), "low"]
+    assert worse > found.loc[("first", "miscalibration"), "high"]
+    assert (found["low"] <= found["high"]).all()
+    assert found.loc[("all", "brier"), "n"] == 1000

@@ -50,7 +50,9 @@ def test_training_rows_of_cohort_and_covariates_reach_the_last_step():
             assert list(seen_covariates.index) == names
         tested = scores.attrs["predictions"]
         assert sorted(tested["sample"]) == sorted(X.index)
-        assert list(tested) == ["sample", "group", "task", "repeat", "fold", "label", "score"]
+        assert list(tested) == [
+            *("sample", "group", "cohort", "task", "repeat", "fold", "label", "score")
+        ]
 
 
 def test_unlabelled_samples_are_trained_on_but_not_scored():
