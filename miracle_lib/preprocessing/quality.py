@@ -23,7 +23,8 @@ from miracle_lib.preprocessing.samples import (
 from miracle_lib.preprocessing.table import BLOCK
 
 SAMPLE_CHECKS = ("sex", "outlier", "duplicate")
-DEFAULT_MASKS = ("zhou_general", "chen2013_crossreactive")
+# Lists to apply unless others are named; Zhou et al. call theirs MASK_general in their own file.
+RECOMMENDED_MASKS = ("zhou_general", "MASK_general", "chen2013_crossreactive")
 
 
 def quality_control(
@@ -32,7 +33,7 @@ def quality_control(
     min_call_rate: float = 0.9,
     max_missing: float = 0.2,
     probe_masks: pd.DataFrame | None = None,
-    masks: Collection[str] = DEFAULT_MASKS,
+    masks: Collection[str] | None = None,
     sex_chromosomes: bool = False,
     non_cpg: bool = False,
     max_detection_p: float = 0.01,
@@ -60,8 +61,10 @@ def quality_control(
         Largest share of samples in which a site may be missing.
     probe_masks : DataFrame of bool, optional
         Published lists of unreliable probes, sites x lists.
-    masks : collection of str, default ("zhou_general", "chen2013_crossreactive")
-        Columns of ``probe_masks`` to apply. They take most probes of HLA-DRB1 away.
+    masks : collection of str, optional
+        Columns of ``probe_masks`` to apply. Default: those among "zhou_general", "MASK_general"
+        and "chen2013_crossreactive", which take most probes of HLA-DRB1 away; all columns of a
+        table that has none of these.
     sex_chromosomes, non_cpg : bool, default False
         Keep sites on X and Y, and probes whose name does not begin with "cg".
     max_detection_p : float, default 0.01
@@ -225,11 +228,13 @@ def _site_check(adata: AnnData, check: str, found: np.ndarray) -> Check:
 
 
 def _listed(
-    adata: AnnData, probe_masks: pd.DataFrame | None, masks: Collection[str]
+    adata: AnnData, probe_masks: pd.DataFrame | None, masks: Collection[str] | None
 ) -> list[Check]:
     """Find the sites of each probe mask."""
     if probe_masks is None:
         return []
+    if masks is None:
+        masks = [m for m in RECOMMENDED_MASKS if m in probe_masks] or list(probe_masks)
     unknown = [mask for mask in masks if mask not in probe_masks.columns]
     if unknown:
         raise MiracleError(

@@ -79,7 +79,20 @@ def test_probe_masks_are_switchable_and_counted(cohort):
     with pytest.raises(MiracleError, match="no list 'quality'; they have snp, cross, extra"):
         quality_control(cohort, probe_masks=masks, masks=["quality"])
     with pytest.raises(MiracleError, match="no list 'zhou_general'"):
-        quality_control(cohort, probe_masks=masks)
+        quality_control(cohort, probe_masks=masks, masks=["zhou_general"])
+
+
+def test_probe_masks_without_a_choice_are_the_recommended_ones_or_all(cohort):
+    sites = cohort.var_names
+    masks = pd.DataFrame({"MASK_general": False, "MASK_snp5": False}, index=sites)
+    masks.loc[sites[:10], "MASK_general"] = True
+    masks.loc[sites[10:30], "MASK_snp5"] = True
+    clean, report = quality_control(cohort, probe_masks=masks, sex_chromosomes=True)
+    assert clean.var_names.tolist() == sites[10:].tolist()
+    assert "MASK_snp5" not in set(report["check"])
+    own = masks.rename(columns={"MASK_general": "ours", "MASK_snp5": "theirs"})
+    clean, _ = quality_control(cohort, probe_masks=own, sex_chromosomes=True)
+    assert clean.var_names.tolist() == sites[30:].tolist()
 
 
 def test_probes_that_are_not_cpg(cohort):
