@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,8 @@ from miracle_lib.hierarchy import storage
 from miracle_lib.hierarchy.build import NO_SET, NO_SET_OF_SIZE, boolean_csr, build
 from miracle_lib.hierarchy.gene_sets import redundant_sets
 from miracle_lib.hierarchy.rewiring import permute_edges, random_edges, removable_edges
+
+log = logging.getLogger(__name__)
 
 MAX_DENSE_EDGES = 50_000_000  # 200 MB per float32 copy of the weights
 _LISTED, _STEP = ["name", "layer", "reason"], ["layer", "step", "removed", "left"]
@@ -44,10 +47,12 @@ class Hierarchy:
         Columns layer, step, removed, left. Default: no rows.
     sources : sequence of str, optional
         Where the edges of each mask come from. Default: "site_gene", "gene_sets", then "parents".
+    min_genes : int, default 1
+        Least genes of a pathway, which holds when sites are taken away, too; see `restrict`.
 
     Attributes
     ----------
-    layers, masks, groups, unannotated, filters, sources
+    layers, masks, groups, unannotated, filters, sources, min_genes
         As above.
 
     Examples
@@ -80,6 +85,7 @@ class Hierarchy:
         unannotated: pd.DataFrame | None = None,
         filters: pd.DataFrame | None = None,
         sources: Sequence[str] | None = None,
+        min_genes: int = 1,
     ) -> None:
         self.layers = list(layers)
         self.masks = list(masks)
@@ -96,6 +102,7 @@ class Hierarchy:
         self.sources = default if sources is None else list(sources)
         if len(self.sources) != len(masks):
             raise MiracleError(f"{len(self.sources)} sources are named for {len(masks)} masks")
+        self.min_genes = min_genes
         self._hash: str | None = None
 
     @classmethod
@@ -154,6 +161,7 @@ class Hierarchy:
             unannotated=parts.unannotated,
             filters=parts.filters,
             sources=sources,
+            min_genes=min_genes,
         )
 
     @property
@@ -194,9 +202,9 @@ class Hierarchy:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of all names and edges: equal for equal graphs, whatever made them."""
+        """SHA-256 of all names, edges and the limit: equal for equal graphs, whatever made them."""
         if self._hash is None:
-            digest = hashlib.sha256()
+            digest = hashlib.sha256(str(self.min_genes).encode())
             for layer in self.layers:
                 digest.update(json.dumps(list(layer)).encode())
             for mask in self.masks:
@@ -220,15 +228,17 @@ class Hierarchy:
         counts = ", ".join(f"{len(names):,} {kind.split()[0]}s" for kind, names in named)
         return f"Hierarchy({counts}; {edges} edges)"
 
-    def restrict(self, sites: Iterable[str], *, min_genes: int = 1) -> Self:
+    def restrict(self, sites: Iterable[str], *, min_genes: int | None = None) -> Self:
         """Keep these sites, and the genes and pathways they still reach.
 
         Parameters
         ----------
         sites : iterable of str
             Names not in the hierarchy are listed in `unannotated`; repeats count once.
-        min_genes : int, default 1
-            Pathways left with fewer genes go too, and what reached only them.
+        min_genes : int, optional
+            Pathways left with fewer genes go too, and what reached only them. Default: the limit
+            that the hierarchy was made with; where no pathway has so many genes left, the most
+            that one has, and a warning says so.
 
         Returns
         -------
@@ -237,7 +247,7 @@ class Hierarchy:
         Raises
         ------
         MiracleError
-            If none of the sites is in the hierarchy.
+            If none of the sites is in the hierarchy, or no pathway has ``min_genes`` genes left.
         """
         wanted = pd.Index(list(sites), dtype=object).unique()
         keep = self.sites.isin(wanted)
@@ -246,11 +256,21 @@ class Hierarchy:
                 f"none of the {len(wanted)} sites (such as {', '.join(map(repr, wanted[:2]))}) is "
                 f"among the {len(self.sites)} sites of the hierarchy (such as {self.sites[0]!r})"
             )
-        alive = self._alive(keep, min_genes)
-        if not alive[0].any():
+        genes_left = self._genes_left(keep)
+        most = int(genes_left.max())
+        if min_genes is not None and most < min_genes:
             raise MiracleError(
                 f"no pathway has {min_genes} genes among those of the {int(keep.sum())} sites"
             )
+        limit = min(self.min_genes, most) if min_genes is None else min_genes
+        if min_genes is None and most < self.min_genes:
+            log.warning(
+                "no pathway has %d genes among those of %d sites: those with %d are kept",
+                self.min_genes,
+                keep.sum(),
+                most,
+            )
+        alive = self._alive(keep, genes_left >= limit)
         masks = [
             mask[lower][:, upper]
             for mask, (lower, upper) in zip(self.masks, pairwise(alive), strict=True)
@@ -278,14 +298,18 @@ class Hierarchy:
             unannotated=_stack(unannotated),
             filters=_stack([self.filters, pd.DataFrame(steps, columns=_STEP)]),
             sources=self.sources,
+            min_genes=limit,
         )
 
-    def _alive(self, sites: np.ndarray, min_genes: int) -> list[np.ndarray]:
-        """Per layer, which nodes remain when only some sites are kept."""
+    def _genes_left(self, sites: np.ndarray) -> np.ndarray:
+        """Per pathway, how many of its genes some sites reach."""
+        genes = self.gene_pathway[_reached(self.site_gene, sites)]
+        return np.bincount(genes.indices, minlength=len(self.pathways))
+
+    def _alive(self, sites: np.ndarray, pathways: np.ndarray) -> list[np.ndarray]:
+        """Per layer, which nodes remain when only some sites and pathways are kept."""
         genes = _reached(self.site_gene, sites)
-        sizes = np.bincount(self.gene_pathway[genes].indices, minlength=self.gene_pathway.shape[1])
-        pathways = sizes >= min_genes
-        genes = genes & (self.gene_pathway @ pathways.astype(np.int32) > 0)
+        genes &= self.gene_pathway @ pathways.astype(np.int32) > 0
         sites = sites & (self.site_gene @ genes.astype(np.int32) > 0)
         alive = [sites, genes, pathways]
         for mask in self.masks[2:]:
@@ -397,6 +421,7 @@ class Hierarchy:
             unannotated=self.unannotated,
             filters=self.filters,
             sources=self.sources,
+            min_genes=self.min_genes,
         )
         return rest, edges
 
@@ -550,6 +575,7 @@ class Hierarchy:
             unannotated=self.unannotated,
             filters=self.filters,
             sources=[source] * len(masks),
+            min_genes=self.min_genes,
         )
 
     def save(self, path: str | Path) -> None:
@@ -562,6 +588,7 @@ class Hierarchy:
         values: dict[str, Any] = {
             "layers": [list(layer) for layer in self.layers],
             "sources": self.sources,
+            "min_genes": self.min_genes,
             "unannotated": self.unannotated.to_dict("list"),
             "filters": self.filters.to_dict("list"),
             "groups": list(self.groups),
@@ -592,6 +619,7 @@ class Hierarchy:
         try:
             tables = [pd.DataFrame(values[key]) for key in ("unannotated", "filters")]
             groups, sources = np.array(values["groups"], dtype=object), list(values["sources"])
+            min_genes = int(values.get("min_genes", 1))  # files of before had no limit
         except (KeyError, TypeError, ValueError):
             raise MiracleError(f"{name} is damaged: a table of it cannot be read") from None
         if groups.shape != (masks[0].nnz,) or [list(t) for t in tables] != [_LISTED, _STEP]:
@@ -603,6 +631,7 @@ class Hierarchy:
             unannotated=tables[0],
             filters=tables[1],
             sources=sources,
+            min_genes=min_genes,
         )
 
 

@@ -168,6 +168,30 @@ def test_restriction_may_ask_for_a_number_of_genes(five):
         five.restrict(["s1", "s2"], min_genes=3)
 
 
+def test_the_limit_of_the_sets_holds_when_sites_are_taken_away(caplog, tmp_path):
+    pairs = pd.DataFrame({"site": [f"s{i}" for i in range(6)], "gene": list("ABCDEF")})
+    sets = {"P": list("ABCD"), "Q": list("CDEF"), "R": list("AE")}
+    whole = Hierarchy.from_tables(pairs, sets, min_genes=3)
+    assert whole.pathways.tolist() == ["P", "Q"]
+    some = whole.restrict(["s0", "s1", "s2", "s4"])
+    assert (some.pathways.tolist(), some.min_genes) == (["P"], 3)
+    assert some.genes.tolist() == list("ABC")
+    assert not caplog.text
+    few = whole.restrict(["s0", "s3", "s4"])
+    assert (few.pathways.tolist(), few.min_genes) == (["P", "Q"], 2)
+    assert "no pathway has 3 genes among those of 3 sites: those with 2 are kept" in caplog.text
+    assert whole.permuted(0).min_genes == 3
+    whole.save(tmp_path / "h.npz")
+    assert Hierarchy.load(tmp_path / "h.npz").min_genes == 3
+
+
+def test_graphs_with_another_limit_are_not_equal():
+    pairs, sets = PAIRS.iloc[:5], {"P": ["A", "B"], "Q": ["B", "C"]}
+    one, two = (Hierarchy.from_tables(pairs, sets, min_genes=n) for n in (1, 2))
+    assert edges(one) == edges(two)
+    assert one != two
+
+
 @given(
     seed=st.integers(0, 50),
     first=st.sets(st.integers(0, 299), min_size=1),
