@@ -12,7 +12,11 @@ from miracle_lib.cli.common import DropOther, one_sentence
 @one_sentence
 def init(
     values: Annotated[
-        str, typer.Argument(help="Beta or M-values: CSV, TSV, xlsx, parquet or h5ad.")
+        str,
+        typer.Argument(
+            help="Beta or M-values: CSV, TSV, xlsx, parquet or h5ad; or a folder of IDAT pairs, "
+            "which is read into an h5ad file beside it."
+        ),
     ],
     samples: Annotated[
         str | None,
@@ -40,8 +44,13 @@ def init(
     force: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
 ) -> None:
     """Write a cohort file and a profile beside your own data, and say what comes next."""
+    from miracle_lib.cohorts.idats import write_idats
     from miracle_lib.cohorts.own import describe_own, write_own
 
+    if os.path.isdir(values):
+        table, array = write_idats(values, samples, overwrite=force)
+        typer.echo(f"wrote {os.path.relpath(table)}")
+        values, samples, platform = str(table), None, platform or array
     own = describe_own(
         values,
         samples,

@@ -13,7 +13,9 @@ SOME_REFUSED = 3  # exit status
 @one_sentence
 def predict(
     model: Annotated[str, typer.Argument(help="Folder of a saved model.")],
-    table: Annotated[str, typer.Argument(help="Beta values: CSV, TSV, xlsx, parquet or h5ad.")],
+    table: Annotated[
+        str, typer.Argument(help="Beta values: CSV, TSV, xlsx, parquet, h5ad or IDATs in a folder.")
+    ],
     output: Annotated[str, typer.Option("--output", "-o", help="CSV to write.")],
     sites: Annotated[
         float, typer.Option(help="Least share of the model's sites that a sample must have.")

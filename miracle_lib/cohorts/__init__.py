@@ -2,6 +2,7 @@
 
 from miracle_lib.cohorts.describe import describe_cohorts
 from miracle_lib.cohorts.fetch import cache_folder, fetch_cohorts, fetch_file
+from miracle_lib.cohorts.idats import read_idats
 from miracle_lib.cohorts.load import annotate_sites, load_cohort, write_cohort
 from miracle_lib.cohorts.manifest import CohortManifest, list_cohorts, load_manifest
 from miracle_lib.cohorts.merge import merge_cohorts
@@ -31,6 +32,7 @@ __all__ = [
     "load_manifest",
     "merge_cohorts",
     "read_beta_values",
+    "read_idats",
     "read_phenotypes",
     "read_samples",
     "read_series_matrix",

@@ -17,7 +17,7 @@ _BEGIN, _END = b"!series_matrix_table_begin", b"!series_matrix_table_end"
 _NOTHING = np.empty((0, 0), dtype=np.float32)
 _MOST_SITES = 10_000_000  # more than any array has: a header that states more is not believed
 _FIELDS = {"title", "source_name_ch1", "description", "platform_id"}  # kept beside characteristics
-_SENTRIX = re.compile(r"(?<!\d)\d{8,12}_R\d\dC\d\d(?!\d)")  # slide and position of an array
+SENTRIX = re.compile(r"(?<!\d)\d{8,12}_R\d\dC\d\d(?!\d)")  # slide and position of an array
 
 
 @dataclass
@@ -155,7 +155,7 @@ def _sample_table(fields: dict[str, list[list[str]]], path: Path) -> pd.DataFram
             for record, cell in zip(records, cells, strict=True):
                 _add(record, name, cell)
                 if name.startswith(("supplementary_file", "title", "description")) and (
-                    found := _SENTRIX.search(cell)
+                    found := SENTRIX.search(cell)
                 ):
                     record.setdefault("sentrix", found[0])
     return pd.DataFrame(records, index=accessions, dtype=object)

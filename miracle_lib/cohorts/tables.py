@@ -28,7 +28,7 @@ def read_table(path: str | Path, *, drop_other: bool = False) -> SiteTable:
         ``.csv``, ``.tsv`` or ``.txt`` (also ``.gz``; separated by tabs, semicolons, commas or
         spaces, with decimal points or commas; the header may lack the cell above the row names,
         as R writes it), ``.xlsx`` (first sheet), ``.parquet`` (names in the index, or in the
-        first column of text), ``.h5ad``.
+        first column of text), ``.h5ad``; or a folder of IDAT pairs, see `read_idats`.
     drop_other : bool, default False
         What to do with names that are no probes (a column ``status``) or, among the samples, that
         describe sites (``CHR``): False refuses them by name, True leaves them out.
@@ -53,6 +53,10 @@ def read_table(path: str | Path, *, drop_other: bool = False) -> SiteTable:
     (['anna'], ['cg01', 'cg02'], [[0.25, 0.5]])
     """
     path = Path(path)
+    if path.is_dir():
+        from miracle_lib.cohorts.idats import idat_table  # which joins tables of samples
+
+        return idat_table(path)
     kind = kind_of(path)
     if kind in ("csv", "tsv", "txt"):
         return read_text(path, drop_other)
