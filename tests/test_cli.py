@@ -110,6 +110,16 @@ def test_a_notebook_gets_its_parameters_and_is_not_executed_twice(one_notebook, 
     assert "a: unchanged, not run again" in caplog.messages
 
 
+def test_who_executes_a_notebook_keeps_its_figures(one_notebook):
+    run = one_notebook(
+        "from miracle_lib.pipeline import open_run\n"
+        "from miracle_lib.plots import style\n"
+        "open_run(seed=seed).figure(style.new_figure(1), 'line')"
+    )
+    execute_run(run)
+    assert (run.directory / "figures" / "line.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_failing_notebook_keeps_its_copy_with_the_error(one_notebook):
     run = one_notebook("raise ValueError('no such cohort')")
     with pytest.raises(MiracleError, match="a.ipynb: ValueError: no such cohort"):

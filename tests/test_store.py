@@ -1,19 +1,20 @@
 """What a result depends on, and whether it is whole."""
 
 import json
-import os
+import shutil
 import subprocess
 import sys
 import textwrap
 
 import pytest
 
-from miracle_lib import store as module
+from miracle_lib import code
+from miracle_lib.code import digest
 from miracle_lib.config import Parameters
 from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline import inputs
 from miracle_lib.pipeline.run import STEPS, Run
-from miracle_lib.store import Store, code_of, digest, only_one
+from miracle_lib.store import Store, only_one
 
 
 def write(text):
@@ -136,80 +137,6 @@ def test_a_second_run_in_a_folder_is_refused_in_one_sentence(tmp_path):
         pass
 
 
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A package of four modules, in the place of this one."""
-    folder = tmp_path / "tiny"
-    (folder / "plots").mkdir(parents=True)
-    files = {
-        "__init__.py": "",
-        "steps.py": """
-            from tiny import tools
-            from tiny.plots.draw import line
-            from tiny.other import unused
-
-            LIMIT = 3
-
-            def helper(x):
-                return tools.double(x) + LIMIT
-
-            def make(run):
-                "Make it."
-                return helper(run)
-
-            def neighbour(run):
-                return unused(run)
-        """,
-        "tools.py": "from tiny.deep import twice\ndef double(x):\n    return twice(x)\n",
-        "deep.py": "def twice(x):\n    return 2 * x\n",
-        "other.py": "def unused(x):\n    return x\n",
-        "plots/__init__.py": "",
-        "plots/draw.py": "def line():\n    return 1\n",
-    }
-    for name, text in files.items():
-        (folder / name).write_text(textwrap.dedent(text))
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(module, "PACKAGE", "tiny")
-
-    def key():
-        for cached in (module._closure, module._source, module._tree, module._module_digest):
-            cached.cache_clear()
-        for name in [name for name in sys.modules if name.split(".")[0] == "tiny"]:
-            del sys.modules[name]
-        import importlib
-
-        importlib.invalidate_caches()
-        return code_of(importlib.import_module("tiny.steps").make)
-
-    yield folder, key
-    for cached in (module._closure, module._source, module._tree, module._module_digest):
-        cached.cache_clear()
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "again"),
-    [
-        ("steps.py", "return helper(run)", "return helper(run) + 1", True),
-        ("steps.py", "LIMIT = 3", "LIMIT = 4", True),
-        ("tools.py", "twice(x)", "twice(x) + 1", True),
-        ("deep.py", "2 * x", "3 * x", True),
-        ("deep.py", "    return 2 * x", '    "Twice."\n    # a reason\n    return 2 * x', False),
-        ("steps.py", "Make it.", "Make it well.", False),
-        ("steps.py", "return unused(run)", "return unused(run) + 1", False),
-        ("other.py", "return x", "return x + 1", False),
-        ("plots/draw.py", "return 1", "return 2", False),
-    ],
-)
-def test_a_step_is_made_again_when_code_that_it_uses_changes(package, file, old, new, again):
-    folder, key = package
-    before = key()
-    text = (folder / file).read_text()
-    assert old in text
-    (folder / file).write_text(text.replace(old, new))
-    os.utime(folder / file, ns=(1, 1))  # the same second: nothing may rest on the time
-    assert (key() != before) is again
-
-
 def keys(tmp_path, profile, **values):
     run = Run(Parameters(run_dir=str(tmp_path), profile=str(profile), **values))
     return {name: run.key(name) for name in STEPS}
@@ -322,17 +249,67 @@ def test_newer_packages_make_everything_again(tmp_path, monkeypatch):
     assert all(before[name] != key for name, key in keys(tmp_path, "demo").items())
 
 
-def test_the_order_of_keys_is_no_content():
-    assert digest({"a": [1, 2], "b": 3}) == digest({"b": 3, "a": [1, 2]})
-    assert digest([1, 2]) != digest([2, 1])
+@pytest.fixture
+def edit_code(monkeypatch):
+    """Replace code of a module, as if its file had been edited."""
+
+    def edit(module, old, new):
+        text = code._text
+        assert text(module).count(old) == 1
+        edited = text(module).replace(old, new)
+        monkeypatch.setattr(code, "_text", lambda name: edited if name == module else text(name))
+
+    return edit
 
 
-def test_code_within_a_function_counts_with_all_of_its_module(monkeypatch):
-    def nested():
-        return 1
+INTERPRETED = {"explained", "enriched"}
 
-    nested.__module__ = "miracle_lib.samples"
-    monkeypatch.setattr(module.inspect, "getmodule", lambda _: sys.modules["miracle_lib.samples"])
-    before = code_of(nested)
-    monkeypatch.setattr(module, "_module_digest", lambda name: f"other {name}")
-    assert code_of(nested) != before
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "again"),
+    [
+        ("cohorts.simulation", "def simulate_cohorts(", "async def simulate_cohorts(", EVERY),
+        ("preprocessing.quality", "def quality_control(", "async def quality_control(",
+         AFTER_SAMPLES),
+        ("training.trainer", "class Trainer:", "class Trainer(object):",
+         FITTED | {"ablations", "open_questions"}),
+        ("studies.sharing", "def sharing_sweep(", "async def sharing_sweep(", {"open_questions"}),
+        ("studies.ablations", "def run_cell(", "async def run_cell(", {"ablations", "signs"}),
+        ("studies.first_experiments", "def two_cohorts(", "async def two_cohorts(",
+         {"experiments"}),
+        ("interpretation.explanation", "def explain(", "async def explain(", INTERPRETED),
+        ("interpretation.stability", "def refit_attributions(", "async def refit_attributions(",
+         {"stability"}),
+        ("interpretation.association", "def ewas(", "async def ewas(", {"ewas"}),
+        ("interpretation.markers", "def marker_audit(", "async def marker_audit(", set()),
+        ("plots.style", "def styled(", "async def styled(", set()),
+        ("cli.common", "def main(", "async def main(", set()),
+        ("training.trainer", "class Trainer:", "# a remark\nclass Trainer:", set()),
+    ],
+)  # fmt: skip
+def test_code_makes_again_the_steps_that_use_it(tmp_path, edit_code, module, old, new, again):
+    before = keys(tmp_path, "demo")
+    edit_code(f"miracle_lib.{module}", old, new)
+    after = keys(tmp_path, "demo")
+    changed = {name for name in STEPS if before[name] != after[name]}
+    assert changed == again
+
+
+VALUES = {"ablations": ("n_splits: 3", "n_splits: 4"), "markers": ("cg05575921", "cg00000029")}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_a_remark_in_a_manifest_changes_no_key_and_a_value_does(tmp_path, monkeypatch, name):
+    source = inputs.MANIFEST / f"{name}.yaml"
+    copy = tmp_path / source.name
+    shutil.copyfile(source, copy)
+    monkeypatch.setattr(inputs, "MANIFEST", tmp_path)
+
+    def content():
+        return digest(inputs.READERS[name](None, None))
+
+    before = content()
+    copy.write_text("# a remark\n" + copy.read_text())
+    assert content() == before
+    copy.write_text(copy.read_text().replace(*VALUES[name]))
+    assert content() != before

@@ -17,11 +17,12 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from miracle_lib.code import code_of, digest
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
 from miracle_lib.files import atomic_path
 from miracle_lib.samples import Samples
-from miracle_lib.store import code_of, digest, environment
+from miracle_lib.store import environment
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from miracle_lib.code import code_of, digest
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import sha256
-from miracle_lib.store import Store, code_of, digest, environment
+from miracle_lib.store import Store, environment
 
 
 def cached_tables(

@@ -16,10 +16,11 @@ from miracle_lib.cohorts.fetch import fetch_file, file_hash
 from miracle_lib.cohorts.manifest import load_manifest
 from miracle_lib.config import AnnotationSpec, Profile
 from miracle_lib.errors import MiracleError
-from miracle_lib.files import sha256
 from miracle_lib.hierarchy import PathwayTree, load_annotation_source
 from miracle_lib.hierarchy.sources import annotation_content
+from miracle_lib.interpretation import load_markers
 from miracle_lib.resources import MANIFEST
+from miracle_lib.studies import load_ablations
 
 GeneSets = dict[str, list[str]]
 Reader = Callable[[Profile, str | None], Any]
@@ -72,8 +73,8 @@ READERS: dict[str, Reader] = {
     ),
     "quality": _source_content(lambda spec: [spec.probe_masks, spec.cell_reference]),
     "merging": lambda profile, mirror: profile.sites,
-    "ablations": lambda profile, mirror: sha256(MANIFEST / "ablations.yaml"),
-    "markers": lambda profile, mirror: sha256(MANIFEST / "markers.yaml"),
+    "ablations": lambda profile, mirror: load_ablations(MANIFEST / "ablations.yaml").model_dump(),
+    "markers": lambda profile, mirror: load_markers(MANIFEST / "markers.yaml").model_dump(),
 }
 
 

@@ -95,7 +95,16 @@ def signs(run: Run, folder: Path) -> None:
 @step(uses=("seed", "grid", "selection", "n_sites"), reads=("ablations",), after=("hierarchy",))
 def ablations(run: Run, folder: Path) -> None:
     """Take the model apart, one part at a time; finished cells are kept one by one."""
-    _run_ablations(run, folder)
+    results = run_ablations(
+        load_ablations(),
+        all_samples(run),
+        hierarchy=graph(run),
+        store=folder / "cells",
+        scale=run.parameters.grid,
+        selector=site_selector(run),
+        **workers(run),
+    )
+    results.save(folder)
 
 
 def classifier(run: Run) -> MiracleClassifier:
@@ -138,21 +147,8 @@ def _scores(run: Run, step: str, names: list[str]) -> dict[str, pd.DataFrame]:
 
 
 def ablation_results(run: Run) -> Ablations:
-    """Results of the grid of ablations, from its stored cells."""
-    return run.load("ablations", "", lambda folder: _run_ablations(run, folder))
-
-
-def _run_ablations(run: Run, folder: Path) -> Ablations:
-    """Run what is not stored yet."""
-    return run_ablations(
-        load_ablations(),
-        all_samples(run),
-        hierarchy=graph(run),
-        store=folder / "cells",
-        scale=run.parameters.grid,
-        selector=site_selector(run),
-        **workers(run),
-    )
+    """Results of the grid of ablations."""
+    return run.load("ablations", "", Ablations.load)
 
 
 def workers(run: Run) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Executing the notebooks of a run in order, with checked parameters."""
 
+import base64
 import logging
 import re
 from collections.abc import Sequence
@@ -7,26 +8,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from miracle_lib.code import code_behind, digest
 from miracle_lib.config import check_parameters, load_profile, profile_path
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline.run import Run
 from miracle_lib.resources import NOTEBOOKS
-from miracle_lib.store import digest, environment, module_code, only_one
+from miracle_lib.store import environment, only_one
 
 log = logging.getLogger(__name__)
-
-# What a notebook uses beside the results of its steps.
-SHOWS = (
-    "plots",
-    "interpretation",
-    "evaluation",
-    "studies",
-    "preprocessing",
-    "pipeline.answers",
-    "pipeline.ewas",
-)
 
 # The steps a notebook shows; they are run before it, where their progress can be seen.
 STEPS_OF = {
@@ -58,10 +49,10 @@ def _key(run: Run, notebook: Path, values: dict[str, Any]) -> str:
     nbformat, _ = _notebook_tools()
     cells = nbformat.read(notebook, as_version=4).cells
     source = [(cell.cell_type, cell.source) for cell in cells]
+    code = code_behind("\n".join(text for kind, text in source if kind == "code"))
     steps = [run.key(name) for name in STEPS_OF[notebook.stem]]
-    # A notebook draws what the steps made, and audits the published markers itself.
-    drawn = {name: module_code(f"miracle_lib.{name}") for name in SHOWS}
-    return digest([source, values, steps, drawn, run.reads("markers"), environment()])
+    # A notebook audits the published markers itself.
+    return digest([source, code, values, steps, run.reads("markers"), environment()])
 
 
 def _execute(run: Run, notebook: Path) -> None:
@@ -90,9 +81,20 @@ def _execute(run: Run, notebook: Path) -> None:
             f"{notebook.name}: {error.ename}: {error.evalue.splitlines()[0]} "
             f"(the executed copy with the error is {target})."
         ) from None
+    _keep_figures(executed, run.directory / "figures")
     executed.metadata["miracle"] = {"key": key}
     with atomic_path(target) as temporary:
         nbformat.write(executed, temporary)
+
+
+def _keep_figures(executed: Any, folder: Path) -> None:
+    """Write the figures of an executed notebook under the names that `Run.figure` gave them."""
+    for output in (each for cell in executed.cells for each in cell.get("outputs", [])):
+        picture = output.get("data", {}).get("image/png")
+        name = output.get("metadata", {}).get("image/png", {}).get("file")
+        if picture and name:
+            with atomic_path(folder / name) as temporary:
+                temporary.write_bytes(base64.b64decode(picture))
 
 
 def open_profile_run(

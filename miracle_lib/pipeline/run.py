@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from miracle_lib import __version__
+from miracle_lib.code import code_of, digest
 from miracle_lib.config import Parameters, Profile, check_parameters, load_profile, run_folder
 from miracle_lib.errors import MiracleError
-from miracle_lib.files import atomic_path, write_json
+from miracle_lib.files import write_json
 from miracle_lib.resources import PACKAGE
-from miracle_lib.store import Store, code_of, digest, environment, only_one
+from miracle_lib.store import Store, environment, only_one
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -196,41 +197,26 @@ class Run:
         }
         write_json(self.directory / "provenance.json", provenance)
 
-    def is_described(self) -> bool:
-        """Whether the run directory was made with the parameters that were given."""
-        path = self.directory / "parameters.json"
-        if not path.is_file():
-            return False
-        described = json.loads(path.read_text("utf-8"))
-        given = self.parameters.model_dump(include=self.parameters.model_fields_set - {"run_dir"})
-        return all(described.get(name) == value for name, value in given.items())
-
     def clean(self) -> list[Path]:
         """Remove every result in the run directory that its parameters do not need."""
         with only_one(self.directory):
             return self.store.clean((name, self.key(name)) for name in STEPS)
 
     def figure(self, drawn: "Figure", name: str) -> "Image":
-        """Give what a notebook shows of a figure; keep it in ``figures`` if the run is this one.
+        """Give what a notebook shows of a figure; who executes it for a run keeps the figure.
 
         Parameters
         ----------
         drawn : Figure
         name : str
-            Name of the file, without its ending.
+            Name of its file in ``figures``, without the ending.
         """
         from IPython.display import Image
 
         from miracle_lib.plots import style
 
-        picture = style.png(drawn)
-        path = self.directory / "figures" / f"{name}.png"
-        there = path.is_file() and path.read_bytes() == picture  # a reader writes nothing
-        if self.is_described() and not there:
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(picture)
         width = int(96 * drawn.get_figwidth())  # pixels of a page; the file has twice as many
-        return Image(picture, width=width)
+        return Image(style.png(drawn), width=width, metadata={"file": f"{name}.png"})
 
     @property
     def banner(self) -> str:

@@ -22,6 +22,9 @@ from miracle_lib.samples import Samples, as_samples
 from miracle_lib.studies.single_task import SingleTask
 from miracle_lib.studies.variants import AblationGrid, Scale, Variant, build
 
+_TABLES = ("predictions", "fits", "pathways")
+_SCORED = ["comparison", "level", "repeat", "fold", "task", "pathway", "score"]
+
 
 def run_cell(
     variant: dict[str, Any],
@@ -120,6 +123,35 @@ class Ablations:
     scores: dict[tuple[str, str], pd.DataFrame]
     fits: pd.DataFrame
     pathways: pd.DataFrame
+
+    def save(self, folder: Path) -> None:
+        """Write what was run and all results into a folder."""
+        (folder / "grid.json").write_text(self.grid.model_dump_json(), encoding="utf-8")
+        predictions = [
+            table.attrs["predictions"].assign(comparison=name, level=level)
+            for (name, level), table in self.scores.items()
+        ]
+        tables = [pd.concat(predictions, ignore_index=True), self.fits, self.pathways]
+        for name, table in zip(_TABLES, tables, strict=True):
+            table.to_csv(folder / f"{name}.csv", index=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Ablations":
+        """Read what `save` has written."""
+        grid = AblationGrid.model_validate_json((folder / "grid.json").read_text("utf-8"))
+        predictions, fits, pathways = (
+            pd.read_csv(folder / f"{name}.csv", float_precision="round_trip") for name in _TABLES
+        )
+        scores = {
+            (name, level): scores_of(
+                predictions[(predictions["comparison"] == name) & (predictions["level"] == level)]
+                .drop(columns=["comparison", "level"])
+                .reset_index(drop=True)
+            )
+            for name, comparison in grid.comparisons.items()
+            for level in comparison.levels
+        }
+        return cls(grid, scores, fits, pathways)
 
     def levels(self, comparison: str) -> dict[str, pd.DataFrame]:
         """Return the scores of one comparison, by level."""
@@ -243,7 +275,7 @@ def run_ablations(
         plan,
         scores,
         pd.concat(fits, ignore_index=True),
-        pd.concat(pathways, ignore_index=True) if pathways else pd.DataFrame(),
+        pd.concat(pathways, ignore_index=True) if pathways else pd.DataFrame(columns=_SCORED),
     )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from miracle_lib.code import code_of, digest
 from miracle_lib.files import atomic_path
-from miracle_lib.store import code_of, digest, environment
+from miracle_lib.store import environment
 
 log = logging.getLogger(__name__)
 

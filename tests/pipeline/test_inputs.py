@@ -1,5 +1,3 @@
-import os
-
 import pytest
 import yaml
 
@@ -36,20 +34,3 @@ def test_tasks_that_differ_in_case_only_are_refused_before_any_work(tmp_path):
 
 def test_one_task_of_several_cohorts_is_no_clash():
     refuse_alike(["SLE", "RA", "SLE"], "tasks")
-
-
-def test_a_figure_that_is_there_is_not_written_again(tmp_path):
-    plt = pytest.importorskip("matplotlib.pyplot")
-    run = simulated(tmp_path, "SLE", "RA")
-    run.describe()
-
-    def draw():
-        figure, axes = plt.subplots()
-        axes.plot([1, 2])
-        return run.figure(figure, "line").data
-
-    picture = draw()
-    path = run.directory / "figures" / "line.png"
-    os.utime(path, (1e9, 1e9))
-    assert draw() == picture == path.read_bytes()
-    assert path.stat().st_mtime == 1e9

@@ -116,6 +116,17 @@ def test_effects_are_paired_differences_by_fold(ablations):
     assert "cannot support a claim" in effects.attrs["note"]
 
 
+def test_results_are_read_as_they_were_written(ablations, tmp_path):
+    ablations.save(tmp_path)
+    read = Ablations.load(tmp_path)
+    assert read.grid == ablations.grid
+    assert list(read.scores) == list(ablations.scores)
+    for owner, table in ablations.scores.items():
+        pd.testing.assert_frame_equal(read.scores[owner], table, check_exact=True)
+    pd.testing.assert_frame_equal(read.fits, ablations.fits, check_exact=True)
+    pd.testing.assert_frame_equal(read.pathways, ablations.pathways, check_exact=True)
+
+
 def test_policy_and_site_tables(ablations):
     policies = policy_table(ablations).set_index("level")
     assert policies["epochs"].between(1, 5).all()

@@ -1,4 +1,4 @@
-"""What a task-weighting policy sees and gives, and the register of policies."""
+"""What a task-weighting policy sees and gives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +6,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-
-from miracle_lib.errors import MiracleError
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class Weighting:
     --------
     A policy of one's own takes a class with one method:
 
+    >>> from miracle_lib.model.weighting import make_weighting, register
     >>> @register("first-only")
     ... class FirstOnly(Weighting):
     ...     def raw(self, signals):
@@ -83,30 +82,3 @@ class Weighting:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
         vars(self).update(state)
-
-
-POLICIES: dict[str, type[Weighting]] = {}
-
-
-def register(name: str) -> Callable[[type[Weighting]], type[Weighting]]:
-    """Make a policy known under a name (class decorator)."""
-
-    def add(policy: type[Weighting]) -> type[Weighting]:
-        policy.name = name
-        POLICIES[name] = policy
-        return policy
-
-    return add
-
-
-def make_weighting(name: str, n_tasks: int, seed: int = 0) -> Weighting:
-    """Return a fresh policy by name.
-
-    Raises
-    ------
-    MiracleError
-        If no policy has this name.
-    """
-    if name not in POLICIES:
-        raise MiracleError(f"weighting is {name!r}; expected one of {', '.join(sorted(POLICIES))}")
-    return POLICIES[name](n_tasks, seed)

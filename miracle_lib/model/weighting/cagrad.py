@@ -5,12 +5,11 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 RADIUS = 0.4
 
 
-@register("cagrad")
 class CAGrad(Weighting):
     """Best worst-case improvement within 0.4 of the length of the mean gradient g0 around it.
 
@@ -22,6 +21,8 @@ class CAGrad(Weighting):
     Liu et al. 2021, Conflict-averse gradient descent for multi-task learning, NeurIPS,
     arXiv 2110.14048.
     """
+
+    name = "cagrad"
 
     def raw(self, signals: Signals) -> Tensor:
         """Solve the dual problem on the simplex and return the update's coefficients."""

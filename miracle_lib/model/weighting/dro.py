@@ -2,10 +2,9 @@
 
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 
-@register("dro")
 class LossShare(Weighting):
     """Each task's share of the total loss ('DRO' of the original code).
 
@@ -13,6 +12,8 @@ class LossShare(Weighting):
     ----------
     Sagawa et al. 2020, Distributionally robust neural networks, arXiv 1911.08731 (idea).
     """
+
+    name = "dro"
 
     def raw(self, signals: Signals) -> Tensor:
         """Return the losses; scaling makes shares of them."""

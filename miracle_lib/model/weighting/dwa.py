@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 TEMPERATURE = 2.0
 
 
-@register("dwa")
 class DynamicWeightAverage(Weighting):
     """Softmax of the ratio of the last two losses over 2: slowly falling tasks count more.
 
@@ -17,6 +16,8 @@ class DynamicWeightAverage(Weighting):
     Liu, Johns and Davison 2019, End-to-end multi-task learning with attention, CVPR,
     arXiv 1803.10704.
     """
+
+    name = "dwa"
 
     def __init__(self, n_tasks: int, seed: int = 0) -> None:
         super().__init__(n_tasks, seed)

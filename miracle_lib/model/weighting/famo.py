@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 RATE = 0.1
 
 
-@register("famo")
 class FAMO(Weighting):
     """Make all losses fall at one relative rate, without any task gradient.
 
@@ -20,6 +19,8 @@ class FAMO(Weighting):
     ----------
     Liu et al. 2023, FAMO: Fast adaptive multitask optimization, NeurIPS, arXiv 2306.03792.
     """
+
+    name = "famo"
 
     def __init__(self, n_tasks: int, seed: int = 0) -> None:
         super().__init__(n_tasks, seed)

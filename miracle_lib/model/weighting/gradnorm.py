@@ -3,23 +3,24 @@
 import torch
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 ALPHA, RATE = 1.5, 0.1
 
 
-@register("gradnorm")
 class GradNorm(Weighting):
-    """Move weights so that gradient norms follow the tasks' relative inverse training rates.
+    """Move weights so that norms of head gradients per epoch follow the tasks' training rates.
 
-    The target of task t is the mean weighted norm times r_t ** 1.5, with r_t the task's remaining
-    loss (loss over first loss) over the mean of these. One step per epoch, at rate 0.1, down the
-    gradient of the summed absolute differences.
+    The target of task t is the mean weighted norm times r_t ** 1.5, with r_t the task's relative
+    inverse training rate: its remaining loss (loss over first loss) over the mean of these. One
+    step per epoch, at rate 0.1, down the gradient of the summed absolute differences.
 
     References
     ----------
     Chen et al. 2018, GradNorm, ICML, arXiv 1711.02257.
     """
+
+    name = "gradnorm"
 
     def __init__(self, n_tasks: int, seed: int = 0) -> None:
         super().__init__(n_tasks, seed)

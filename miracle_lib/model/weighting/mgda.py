@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 STEPS = 200
 
@@ -25,7 +25,6 @@ def smallest_in_hull(gram: Tensor, steps: int = STEPS) -> Tensor:
     return weights
 
 
-@register("mgda")
 class MGDA(Weighting):
     """Weights of the shortest convex combination of the task gradients.
 
@@ -34,6 +33,8 @@ class MGDA(Weighting):
     Sener and Koltun 2018, Multi-task learning as multi-objective optimization, NeurIPS,
     arXiv 1810.04650.
     """
+
+    name = "mgda"
 
     def raw(self, signals: Signals) -> Tensor:
         """Solve for the weights on the simplex."""

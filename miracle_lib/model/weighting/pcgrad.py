@@ -3,20 +3,21 @@
 import torch
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 
-@register("pcgrad")
 class PCGrad(Weighting):
-    """Project each task's gradient off the ones it conflicts with, in random order, and add up.
+    """Project each task's head gradient of an epoch off those it conflicts with, and add up.
 
-    A projected gradient is a combination of the task gradients with coefficients that are not
-    negative, so the sum is expressed as task weights.
+    The others come in random order. A projected gradient is a combination of the task gradients
+    with coefficients that are not negative, so the sum is expressed as task weights.
 
     References
     ----------
     Yu et al. 2020, Gradient surgery for multi-task learning, NeurIPS, arXiv 2001.06782.
     """
+
+    name = "pcgrad"
 
     def raw(self, signals: Signals) -> Tensor:
         """Return the summed coefficients of the projected gradients."""

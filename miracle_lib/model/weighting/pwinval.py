@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 AT_CEILING = 0.1
 
 
-@register("pwinval")
 class PWInVal(Weighting):
     """Fall from 1 to 0.1 as accuracy rises to the single-task ceiling s, then to 0 at accuracy 1.
 
@@ -20,6 +19,8 @@ class PWInVal(Weighting):
     ----------
     MIRACLE, 2023, arXiv 2306.13866.
     """
+
+    name = "pwinval"
 
     def raw(self, signals: Signals) -> Tensor:
         """Return the piecewise-linear weights."""

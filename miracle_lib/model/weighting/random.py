@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 
-@register("random")
 class Random(Weighting):
     """Softmax of standard normal draws, anew in every epoch.
 
@@ -14,6 +13,8 @@ class Random(Weighting):
     ----------
     Lin et al. 2022, Reasonable effectiveness of random weighting, TMLR, arXiv 2111.10603.
     """
+
+    name = "random"
 
     def raw(self, signals: Signals) -> Tensor:
         """Return a random point of the simplex, the same for the same seed and epoch."""

@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 RATE = 0.1
 
 
-@register("uncertainty")
 class Uncertainty(Weighting):
     """Weight exp(-s) with s = log variance of the task, learned from ``exp(-s) L + s / 2``.
 
@@ -19,6 +18,8 @@ class Uncertainty(Weighting):
     Kendall, Gal and Cipolla 2018, Multi-task learning using uncertainty to weigh losses, CVPR,
     arXiv 1705.07115.
     """
+
+    name = "uncertainty"
 
     def __init__(self, n_tasks: int, seed: int = 0) -> None:
         super().__init__(n_tasks, seed)

@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor
 
-from miracle_lib.model.weighting.base import Signals, Weighting, register
+from miracle_lib.model.weighting.base import Signals, Weighting
 
 
-@register("uniform")
 class Uniform(Weighting):
     """Weight 1 for every task."""
+
+    name = "uniform"
 
     def raw(self, signals: Signals) -> Tensor:
         """Return ones."""
