@@ -17,7 +17,7 @@ from sklearn.model_selection import KFold
 import miracle_lib as ml
 from miracle_lib.estimator import Limits
 from miracle_lib.preprocessing import CohortStandardizer
-from miracle_lib.preprocessing.familiarity import held_out_distances, profile_distance
+from miracle_lib.preprocessing.familiarity import leave_one_out, profile_distance
 
 SERIES = ("GSE42861", "GSE125105", "GSE72774", "GSE66695")
 MIRROR = Path(os.environ.get("MIRACLE_TEST_MIRROR", "../shared/data/mirror"))
@@ -40,7 +40,7 @@ def wrong_samples(X: pd.DataFrame, rng: np.random.Generator) -> dict[str, np.nda
 def judge(train: pd.DataFrame, new: pd.DataFrame, limits: Limits) -> np.ndarray:
     """0 reliable, 1 uncertain, 2 not to be used."""
     statistics = CohortStandardizer().fit(train)
-    held_out = held_out_distances(statistics.transform(train).to_numpy())
+    held_out = profile_distance(leave_one_out(statistics.transform(train).to_numpy()))
     limit = np.quantile(held_out, limits.quantile)
     distance = profile_distance(statistics.transform(new).to_numpy())
     return (distance > limit).astype(int) + (distance > limits.factor * limit)

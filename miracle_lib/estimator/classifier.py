@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from miracle_lib.constraints import check_options
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import persistence
+from miracle_lib.estimator.distances import Familiarity
 from miracle_lib.estimator.options import (
     OF_CLASSIFIER,
     OF_TRAINING,
@@ -29,7 +30,7 @@ from miracle_lib.estimator.prediction import Prediction, take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.coding import CovariateCoder
-from miracle_lib.preprocessing.familiarity import held_out_distances
+from miracle_lib.preprocessing.sex import SexReference
 from miracle_lib.samples import Samples
 from miracle_lib.training import Checkpoint, Trained, Trainer, TrainingData, make_settings
 from miracle_lib.training.inputs import (
@@ -39,9 +40,12 @@ from miracle_lib.training.inputs import (
     require_both_classes,
     vector_of,
 )
+from miracle_lib.training.storage import Card
 
 # Options of the training that leave its result as it is.
 NO_DIFFERENCE = ("checkpoint_dir", "checkpoint_every", "progress")
+
+HELD_OUT = {"task": object, "cohort": object, "label": int, "score": float}
 
 
 class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstimator):
@@ -112,9 +116,15 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     sites_, residual_sites_ : Index
         Sites of the model, those of the hierarchy first; and those outside it.
     standardizer_ : CohortStandardizer
-    held_out_distances_ : dict of str to ndarray
-        Per cohort, the sorted distances of its samples from the profile of all its others; what
+    familiarity_ : Familiarity
+        What the cohorts look like to the network, and how far held-out samples lie from them; what
         `miracle_lib.predict` measures new samples by.
+    held_out_ : DataFrame or None
+        Scores of samples by models that had not seen them, see `keep_held_out`.
+    sex_ : SexReference or None
+        What women and men look like on X and Y; set by who has these sites, as a run does.
+    card_ : Card or None
+        Title and cohorts of the training, as a run writes them.
     members_ : list of Member
         The trained networks; ``network_`` is the autoencoder of the first.
     history_ : DataFrame
@@ -262,7 +272,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
             torch.from_numpy(self._coder.encode(samples.covariates, cohort)[order]).to(device),
             _group_codes(samples, order),
         )
-        return self._keep(self._trainer(data).fit(), data)
+        return self._keep(self._trainer(data).fit(), data, cohort[order])
 
     def _read(self, X: Any, Y: Any, cohort: Any, covariates: Any, groups: Any) -> Samples:
         """Return the input as samples with labels; keep how it was given."""
@@ -286,8 +296,15 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         if named:
             self.feature_names_in_ = sites.to_numpy(dtype=object)
 
-    def _keep(self, trained: Trained, data: TrainingData) -> Self:
+    def _keep(self, trained: Trained, data: TrainingData, cohort: np.ndarray) -> Self:
         """Keep what was trained."""
+        unseen = trained.folds == 0
+        self.familiarity_ = Familiarity.learn(
+            trained.members[0], data.x, data.covariates, cohort, unseen, self.hierarchy_.pathways
+        )
+        self.held_out_: pd.DataFrame | None = None
+        self.sex_: SexReference | None = None
+        self.card_: Card | None = None
         self.members_, self.prior_ = trained.members, trained.prior
         self.history_ = pd.DataFrame(trained.history)
         self.ceiling_ = pd.Series(trained.ceiling.numpy(), self.tasks_)
@@ -330,11 +347,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         self.standardizer_ = CohortStandardizer.from_statistics(
             fitted.mean_[self.sites_], fitted.sd_[self.sites_], self.scale
         )
-        z = self.standardizer_.transform(X, cohort=cohort).to_numpy()
-        self.held_out_distances_ = {
-            name: np.sort(held_out_distances(z[cohort == name])) for name in fitted.cohorts_
-        }
-        return z
+        return self.standardizer_.transform(X, cohort=cohort).to_numpy()
 
     def _trainer(self, data: TrainingData) -> Trainer:
         """Set up the training as the parameters say."""
@@ -402,6 +415,40 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
             for block, share in shares.items():
                 total[block] += share.cpu().numpy() / len(self.members_)
         return total
+
+    def keep_held_out(self, scores: pd.DataFrame) -> Self:
+        """Keep scores of held-out samples, by which `miracle_lib.predict` gives probabilities.
+
+        Parameters
+        ----------
+        scores : DataFrame
+            Result of `miracle_lib.cross_validate` for this model and its training samples, or any
+            table with the columns task, cohort, label and score, the score as `predict_proba` gives
+            it. Of several repeats the first counts.
+
+        Returns
+        -------
+        MiracleClassifier
+
+        Raises
+        ------
+        MiracleError
+            A column is absent, or a task is not one of the model's or lacks a class.
+        """
+        check_is_fitted(self, "members_")
+        table = scores.attrs.get("predictions", scores)
+        absent = sorted(HELD_OUT.keys() - set(table))
+        if absent:
+            raise MiracleError(f"the scores have no column {absent[0]!r}.")
+        if "repeat" in table:
+            table = table[table["repeat"] == table["repeat"].min()]
+        for task, part in table.groupby("task"):
+            self._known_task(task)
+            if part["label"].nunique() < 2:
+                raise MiracleError(f"the scores of task {task!r} have one class; expected both.")
+        kept = pd.DataFrame(table)[list(HELD_OUT)].astype(HELD_OUT)
+        self.held_out_ = kept.sort_values(list(HELD_OUT), ignore_index=True)  # in no one's order
+        return self
 
     def save(self, path: str | Path) -> None:
         """Write the fitted model to a folder: safetensors, JSON and the hierarchy; no pickle.

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.estimator.distances import KINDS, Familiarity
 from miracle_lib.estimator.options import Training
 from miracle_lib.estimator.prediction import take_device
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.training import Member, Prior
-from miracle_lib.training.storage import About, Coding, load_model, read_about, save_model
+from miracle_lib.training.storage import About, Coding, HeldOut, load_model, read_about, save_model
 
 if TYPE_CHECKING:
     from miracle_lib.estimator.classifier import MiracleClassifier
@@ -35,6 +36,7 @@ def write(model: MiracleClassifier, path: str | Path) -> None:
     if model.training is not None:
         parameters["training"] = model.training.get_params()
     parameters = _plain(parameters)
+    held_out, familiarity = model.held_out_, model.familiarity_
     about = About(
         parameters=parameters,
         tasks=model.tasks_,
@@ -48,6 +50,9 @@ def write(model: MiracleClassifier, path: str | Path) -> None:
         sharing=model.prior_.sharing,
         fine_tuned=model.fine_tuned_,
         history=json.loads(model.history_.to_json(orient="records", double_precision=15)),
+        held_out=None if held_out is None else HeldOut(**held_out.to_dict("list")),
+        sex=model.sex_,
+        card=model.card_,
     )
     tensors = {
         "mean": torch.from_numpy(model.standardizer_.mean_.to_numpy()),
@@ -55,9 +60,12 @@ def write(model: MiracleClassifier, path: str | Path) -> None:
         "prior_scale": torch.from_numpy(model.prior_.scale),
         "ceiling": torch.from_numpy(model.ceiling_.to_numpy()),
         "block_share": torch.from_numpy(model.block_share_.to_numpy()),
+        "activity_mean": torch.from_numpy(familiarity.mean.to_numpy()),
+        "activity_sd": torch.from_numpy(familiarity.sd.to_numpy()),
     }
-    for index, name in enumerate(model.standardizer_.cohorts_):
-        tensors[f"held_out.{index}"] = torch.from_numpy(model.held_out_distances_[name])
+    for kind, by_cohort in familiarity.held_out.items():
+        for index, name in enumerate(model.standardizer_.cohorts_):
+            tensors[f"held_out.{kind}.{index}"] = torch.from_numpy(by_cohort[name])
     for index, member in enumerate(model.members_):
         tensors |= {f"{index}.{key}": value for key, value in member.state_dict().items()}
     save_model(path, about, tensors, model.hierarchy)
@@ -96,9 +104,21 @@ def _rebuilt(
         _table(tensors, "sd", cohorts, sites, gaps=True),
         model.scale,
     )
-    model.held_out_distances_ = {
-        name: _finite(tensors, f"held_out.{index}").numpy() for index, name in enumerate(cohorts)
-    }
+    pathways = model.hierarchy_.pathways
+    model.familiarity_ = Familiarity(
+        _table(tensors, "activity_mean", cohorts, pathways, gaps=True),
+        _table(tensors, "activity_sd", cohorts, pathways, gaps=True),
+        {
+            kind: {
+                name: _finite(tensors, f"held_out.{kind}.{index}").numpy()
+                for index, name in enumerate(cohorts)
+            }
+            for kind in KINDS
+        },
+    )
+    held_out = about.held_out
+    model.held_out_ = None if held_out is None else pd.DataFrame(held_out.model_dump())
+    model.sex_, model.card_ = about.sex, about.card
     model._coder = CovariateCoder(**about.covariates.model_dump())
     model.prior_ = Prior(_finite(tensors, "prior_scale").numpy(), about.sharing)
     model.ceiling_ = _table(tensors, "ceiling", tasks, None, gaps=True)
@@ -151,8 +171,8 @@ def _table(
         raise ValueError(f"{name} has shape {tuple(values.shape)}, expected {shape}")
     if not gaps or torch.isinf(values).any():
         _finite(tensors, name)
-    if name == "sd" and (values <= 0).any():
-        raise ValueError("sd holds a number that is not positive")
+    if name.endswith("sd") and (values <= 0).any():
+        raise ValueError(f"{name} holds a number that is not positive")
     array = values.numpy()
     return pd.Series(array, rows) if columns is None else pd.DataFrame(array, rows, columns)
 

@@ -1,39 +1,62 @@
 """Predictions that say when not to be believed: what was measured, and how far from the training.
 
-Everything here is safe for a single sample: it gets the same row alone and in a batch.
+Everything here is safe for a single sample: it gets the same row alone and in a batch, but for the
+remark that another sample of the batch has the same values.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
+from anndata import AnnData
+from scipy.special import expit
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.estimator.calibration import at_prevalence, classes, merge, venn_abers
+from miracle_lib.estimator.distances import KINDS
 from miracle_lib.limits import Limits
-from miracle_lib.preprocessing.familiarity import profile_distance
+from miracle_lib.samples import Samples
 
 if TYPE_CHECKING:
     from miracle_lib.estimator.classifier import MiracleClassifier
 
 RELIABLE, UNCERTAIN, REFUSED = "reliable", "uncertain", "not to be used"
+NOT_KNOWN = "not known"
+SEXES = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
 
 
 def predict(
-    model: MiracleClassifier, X: pd.DataFrame, limits: Limits | None = None
+    model: MiracleClassifier,
+    X: pd.DataFrame | AnnData,
+    limits: Limits | None = None,
+    *,
+    prevalence: Mapping[str, float] | None = None,
+    sex: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Predict every sample, and say of each whether the prediction can be believed.
 
     Parameters
     ----------
     model : MiracleClassifier
-        Fitted.
-    X : DataFrame, shape (n_samples, n_sites)
+        Fitted; with scores of held-out samples (`MiracleClassifier.keep_held_out`) it gives
+        calibrated probabilities.
+    X : DataFrame or AnnData, shape (n_samples, n_sites)
         Beta values, NaN for missing. A sample that cannot be predicted does not stop the others.
+        Into an AnnData the rows are written as ``obsm["miracle"]``, and limits, tasks and cohorts
+        as ``uns["miracle"]``.
     limits : Limits, optional
         Default: ``Limits()``.
+    prevalence : dict of str to float, optional
+        By task, the share of cases where the prediction is used. Default: that of the held-out
+        samples.
+    sex : Series, optional
+        Sex of the samples as given, by sample, to compare with that predicted. Default: the column
+        ``sex`` of an AnnData.
 
     Returns
     -------
@@ -42,10 +65,18 @@ def predict(
 
         - ``call_rate``: share of the sites of ``X`` that are measured in the sample
         - ``sites_present``: share of the model's sites that are
+        - ``sex_predicted``: F, M, unclear, or not known: of a model without sites on X and Y, or a
+          sample that lacks them
         - ``distance[COHORT]``: from the mean profile of a training cohort, root mean square
           z-score, about 1 within it
+        - ``latent[COHORT]``, ``reconstruction[COHORT]``: the same of its pathway activities, and of
+          what the network leaves unexplained
         - ``warning``: what is wrong with the sample as a whole, in words
-        - ``probability[TASK]``: NaN where refused
+        - ``probability[TASK]``: NaN where refused; calibrated where the model knows held-out scores
+        - ``low[TASK]``, ``high[TASK]``: Venn-Abers interval of that probability
+        - ``classes[TASK]``: case, control, both or neither: those whose held-out samples score so;
+          the right one is among them in a share ``limits.coverage`` of samples
+        - ``score[TASK]``: as `MiracleClassifier.predict_proba` gives it
         - ``weight_present[TASK]``: share of the model's weight that rests on measured sites
         - ``cohort[TASK]``: whose means and SDs were used
         - ``verdict[TASK]``: reliable, uncertain or not to be used
@@ -54,7 +85,13 @@ def predict(
     Raises
     ------
     MiracleError
-        ``X`` is no table, or names a sample or a site twice.
+        ``X`` is no table, or names a sample or a site twice; a prevalence for a task that the model
+        does not have or has no held-out scores of.
+
+    Notes
+    -----
+    The verdict says whether a sample is one that the model's probabilities hold for; ``classes``
+    says whether they decide anything. References: `miracle_lib.estimator.calibration`.
 
     Examples
     --------
@@ -66,45 +103,47 @@ def predict(
     >>> predict(model, 1 - X.iloc[:1])["verdict[RA]"].item()
     'not to be used'
     """
-    limits = limits or Limits()
-    X = _table(X)
-    problems = _value_problems(X)
-    values = X.reindex(columns=model.sites_)
+    limits, prevalence = limits or Limits(), dict(prevalence or {})
+    _check_prevalence(model, prevalence)
+    table = _table(X)
+    if sex is None and isinstance(X, AnnData):
+        sex = X.obs.get("sex")
+    problems = _value_problems(table)
+    values = table.reindex(columns=model.sites_)
     values[problems != ""] = np.nan
     measured = values.notna().to_numpy()
-    result = pd.DataFrame(index=X.index.rename("sample"))
-    result["call_rate"] = X.notna().mean(axis=1)
+    result = pd.DataFrame(index=table.index.rename("sample"))
+    result["call_rate"] = table.notna().mean(axis=1)
     result["sites_present"] = measured.mean(axis=1)
+    result["sex_predicted"] = _sex(model, table, problems)
     enough = (problems == "") & (result["sites_present"] >= limits.sites)
     usable = values[enough.to_numpy()]
-    distance = _distances(model, usable).reindex(X.index)
-    for name in distance:
-        result[f"distance[{name}]"] = distance[name]
-    result["warning"] = problems.where(
-        (problems != "") | enough,
-        [f"{share:.0%} of the model's sites are measured" for share in result["sites_present"]],
-    )
-    repeated = _repeats(X)
-    result["warning"] = result["warning"].mask(result["warning"] == "", repeated)
+    distances = _distances(model, usable)
+    for name in distances:
+        result[name] = distances[name].reindex(table.index)
+    result["warning"] = _warnings(table, problems, enough, result, sex)
     logits, cohorts = _logits(model, usable)
     for task in model.tasks_:
-        weight = pd.Series(measured @ _site_weights(model, task), X.index)
-        cohort = cohorts[task].reindex(X.index)
-        verdict, reason = _judge(model, distance, cohort, weight, enough, limits)
-        probability = (1 / (1 + np.exp(-logits[task]))).reindex(X.index)
-        result[f"probability[{task}]"] = probability.mask(verdict == REFUSED)
-        result[f"weight_present[{task}]"] = weight
-        result[f"cohort[{task}]"] = cohort
-        result[f"verdict[{task}]"] = verdict
-        result[f"reason[{task}]"] = reason
+        weight = pd.Series(measured @ _site_weights(model, task), table.index)
+        judged = _judge(model, result, cohorts[task].reindex(table.index), weight, enough, limits)
+        answer = _probabilities(model, task, logits[task], limits, prevalence.get(task))
+        answer = answer.reindex(table.index).join(judged)
+        refused = answer["verdict"] == REFUSED
+        answer.loc[refused, ["probability", "low", "high"]] = np.nan
+        answer["classes"] = answer["classes"].mask(refused, NOT_KNOWN)
+        result = result.join(answer.add_suffix(f"[{task}]"))
     hopeless = (result.filter(like="verdict[") == REFUSED).all(axis=1)
     unsaid = hopeless & (result["warning"] == "")
     result["warning"] = result["warning"].mask(unsaid, "unlike every training cohort")
+    if isinstance(X, AnnData):
+        _write_into(X, result, model, limits, prevalence)
     return result
 
 
-def _table(X: pd.DataFrame) -> pd.DataFrame:
+def _table(X: pd.DataFrame | AnnData) -> pd.DataFrame:
     """Refuse what is no table of samples and sites with names of their own."""
+    if isinstance(X, AnnData):
+        X = X.to_df()
     if not isinstance(X, pd.DataFrame):
         raise MiracleError(f"X is {type(X).__name__}; expected a DataFrame, samples x sites.")
     for what, names in (("sample", X.index), ("site", X.columns)):
@@ -112,6 +151,22 @@ def _table(X: pd.DataFrame) -> pd.DataFrame:
             twice = names[names.duplicated()][0]
             raise MiracleError(f"X names {what} {twice!r} more than once.")
     return X.astype(np.float32, copy=False)
+
+
+def _check_prevalence(model: MiracleClassifier, prevalence: Mapping[str, float]) -> None:
+    """Refuse a prevalence that cannot be used."""
+    for task in prevalence:
+        if _held_out(model, model._known_task(task)).empty:
+            raise MiracleError(
+                f"task {task!r} has no held-out scores, so that the prevalence its probabilities "
+                "belong to is not known; expected a model with keep_held_out."
+            )
+
+
+def _held_out(model: MiracleClassifier, task: str) -> pd.DataFrame:
+    """Held-out scores of a task; no row where the model has none."""
+    known = model.held_out_
+    return pd.DataFrame() if known is None else known[known["task"] == task]
 
 
 def _value_problems(X: pd.DataFrame) -> pd.Series:
@@ -138,13 +193,40 @@ def _repeats(X: pd.DataFrame) -> pd.Series:
     return pd.Series(text, X.index).where(same, "")
 
 
+def _sex(model: MiracleClassifier, X: pd.DataFrame, problems: pd.Series) -> pd.Series:
+    """Sex of each sample by its sites on X and Y."""
+    if model.sex_ is None:
+        return pd.Series(NOT_KNOWN, X.index)
+    return model.sex_.predict(X).mask(problems != "", NOT_KNOWN)
+
+
+def _warnings(
+    X: pd.DataFrame, problems: pd.Series, enough: pd.Series, result: pd.DataFrame, sex: Any
+) -> pd.Series:
+    """What is wrong with each sample as a whole, in words."""
+    few = [f"{share:.0%} of the model's sites are measured" for share in result["sites_present"]]
+    swapped = pd.Series("", X.index)
+    if sex is not None:
+        said = pd.Series(sex).reindex(X.index).astype(str).str.strip().str.lower().map(SEXES)
+        found = result["sex_predicted"]
+        wrong = said.notna() & found.isin(["F", "M"]) & (said != found)
+        swapped = ("sex is given as " + said + " and predicted as " + found).where(wrong, "")
+    parts = (problems, pd.Series(few, X.index).where((problems == "") & ~enough, ""))
+    return pd.concat([*parts, _repeats(X), swapped], axis=1).apply(
+        lambda row: "; ".join(filter(None, row)), axis=1
+    )
+
+
 def _distances(model: MiracleClassifier, X: pd.DataFrame) -> pd.DataFrame:
-    """Distance of each sample from the mean profile of each training cohort."""
-    found = {}
-    for name in model.standardizer_.cohorts_:
-        z = model.standardizer_.transform(X, cohort=name).to_numpy() if len(X) else np.empty((0, 1))
-        found[name] = profile_distance(z)
-    return pd.DataFrame(found, X.index)
+    """Distances of each sample from each training cohort, of every kind."""
+    cohorts = model.standardizer_.cohorts_
+    columns = [f"{kind}[{name}]" for kind in KINDS for name in cohorts]
+    table = pd.DataFrame(np.nan, X.index, columns)
+    for name in cohorts if len(X) else ():
+        z, known = model._inputs(Samples(X), np.full(len(X), name, object))
+        for kind, values in model.familiarity_.measure(model.members_[0], z, known, name).items():
+            table[f"{kind}[{name}]"] = values
+    return table
 
 
 def _logits(model: MiracleClassifier, X: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
@@ -169,31 +251,81 @@ def _site_weights(model: MiracleClassifier, task: str) -> np.ndarray:
 
 def _judge(
     model: MiracleClassifier,
-    distance: pd.DataFrame,
+    result: pd.DataFrame,
     cohort: pd.Series,
     weight: pd.Series,
     enough: pd.Series,
     limits: Limits,
-) -> tuple[pd.Series, pd.Series]:
-    """Verdict on each sample in one task, and its reason."""
-    verdict = pd.Series(RELIABLE, weight.index)
+) -> pd.DataFrame:
+    """Weight, cohort, verdict on each sample in one task, and the reason."""
+    excess = pd.DataFrame(0.0, weight.index, list(KINDS))  # multiples of the limit
+    for name in cohort.dropna().unique():
+        here = cohort == name
+        for kind in KINDS:
+            limit = model.familiarity_.limit(kind, name, limits.quantile)
+            excess.loc[here, kind] = result.loc[here, f"{kind}[{name}]"] / limit
+    far = excess.max(axis=1)
+    verdict = np.select(
+        [
+            ~enough | (weight < limits.weight) | (far > limits.factor),
+            (weight < limits.safe_weight) | (far > 1),
+        ],
+        [REFUSED, UNCERTAIN],
+        RELIABLE,
+    )
     reason = pd.Series("", weight.index)
-    for sample in weight.index:
-        if not enough[sample]:
-            verdict[sample] = REFUSED
-            continue
-        held_out = model.held_out_distances_[cohort[sample]]
-        far = distance.loc[sample, cohort[sample]]
-        limit = np.quantile(held_out, limits.quantile) if len(held_out) else np.inf
-        if weight[sample] < limits.weight or far > limits.factor * limit:
-            verdict[sample] = REFUSED
-        elif weight[sample] < limits.safe_weight or far > limit:
-            verdict[sample] = UNCERTAIN
-        if far > limit:
+    for sample in weight.index[enough & (verdict != RELIABLE)]:
+        kind, name = excess.loc[sample].idxmax(), cohort[sample]
+        if far[sample] > 1:
+            found = result.loc[sample, f"{kind}[{name}]"]
             reason[sample] = (
-                f"distance {far:.2f} from {cohort[sample]}, of whose samples "
-                f"{limits.quantile:.0%} lie below {limit:.2f}"
+                f"{KINDS[kind]} {found:.2f} from {name}, of whose samples "
+                f"{limits.quantile:.0%} lie below {found / far[sample]:.2f}"
             )
-        elif weight[sample] < limits.safe_weight:
+        else:
             reason[sample] = f"{weight[sample]:.0%} of the model's weight is on measured sites"
-    return verdict, reason
+    return pd.DataFrame(
+        {"weight_present": weight, "cohort": cohort, "verdict": verdict, "reason": reason}
+    )
+
+
+def _probabilities(
+    model: MiracleClassifier,
+    task: str,
+    logit: pd.Series,
+    limits: Limits,
+    prevalence: float | None,
+) -> pd.DataFrame:
+    """Probability of being a case, its interval, the classes left open, and the plain score."""
+    score, held_out = expit(logit.to_numpy(float)), _held_out(model, task)
+    answer = pd.DataFrame(index=logit.index)
+    answer["probability"], answer["low"], answer["high"] = score, np.nan, np.nan
+    answer["classes"] = NOT_KNOWN
+    if len(held_out) and len(score):
+        known = held_out["score"].to_numpy(), held_out["label"].to_numpy()
+        answer["low"], answer["high"] = venn_abers(*known, score)
+        answer["probability"] = merge(answer["low"], answer["high"])
+        answer["classes"] = classes(*known, score, limits.coverage)
+        if prevalence is not None:
+            for name in ("probability", "low", "high"):
+                answer[name] = at_prevalence(answer[name], known[1].mean(), prevalence)
+    return answer.assign(score=score)
+
+
+def _write_into(
+    adata: AnnData,
+    result: pd.DataFrame,
+    model: MiracleClassifier,
+    limits: Limits,
+    prevalence: Mapping[str, float],
+) -> None:
+    """Write predictions beside the values, in a form that h5ad can hold."""
+    texts = result.select_dtypes(object).columns
+    adata.obsm["miracle"] = result.astype(dict.fromkeys(texts, "category")).set_axis(
+        adata.obs_names
+    )
+    adata.uns["miracle"] = {
+        "limits": asdict(limits),
+        "prevalence": dict(prevalence),
+        "cohorts_of": model._cohorts_of,
+    }

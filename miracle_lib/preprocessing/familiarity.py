@@ -12,13 +12,13 @@ def profile_distance(z: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    z : ndarray, shape (n_samples, n_sites)
+    z : ndarray, shape (n_samples, n_values)
         Values standardised by the cohort's means and SDs; 0 where missing.
 
     Returns
     -------
     ndarray, shape (n_samples,)
-        Root mean square over the measured sites, in SDs: about 1 within the cohort; NaN where
+        Root mean square over the measured values, in SDs: about 1 within the cohort; NaN where
         nothing is measured.
 
     Examples
@@ -34,8 +34,8 @@ def profile_distance(z: np.ndarray) -> np.ndarray:
         return np.sqrt(total / measured)
 
 
-def held_out_distances(z: np.ndarray) -> np.ndarray:
-    """Return the distance of each training sample from the profile of all the others.
+def leave_one_out(z: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    """Return each training sample standardised by the means and SDs of all the others.
 
     Every sample has moved the means and SDs that standardised it; that is undone exactly, site by
     site, without fitting anything again.
@@ -45,11 +45,13 @@ def held_out_distances(z: np.ndarray) -> np.ndarray:
     z : ndarray, shape (n_samples, n_sites)
         Training values of one cohort, standardised by their own means and SDs (n - 1); 0 where
         missing.
+    rows : array or slice
+        Samples that are wanted. Default: all.
 
     Returns
     -------
-    ndarray, shape (n_samples,)
-        In the order of the samples; empty for fewer than three.
+    ndarray, shape (n_rows, n_sites)
+        In the order of the samples; without rows where there are fewer than three samples.
 
     Notes
     -----
@@ -63,17 +65,17 @@ def held_out_distances(z: np.ndarray) -> np.ndarray:
     >>> others = values[:3]
     >>> z = ((values - values.mean()) / values.std(ddof=1))[:, None]
     >>> expected = (values[3] - others.mean()) / others.std(ddof=1)
-    >>> bool(np.isclose(held_out_distances(z)[3], expected))
+    >>> bool(np.isclose(leave_one_out(z)[3, 0], expected))
     True
     """
     if len(z) < 3:
-        return np.empty(0)
+        return z[:0]
     n = np.count_nonzero(z, axis=0).astype(np.float64)
     usable = n > 2
     n = np.where(usable, n, 3.0)
-    left_out = np.empty_like(z)
-    for row, values in enumerate(z):
+    left_out = z[rows].copy()
+    for values in left_out:
         square = np.square(values, dtype=np.float64)
         rest = np.maximum((n - 1) - n / (n - 1) * square, 1e-12) / (n - 2)
-        left_out[row] = np.where(usable, np.abs(values) * (n / (n - 1)) / np.sqrt(rest), 0.0)
-    return profile_distance(left_out)
+        values[:] = np.where(usable, values * (n / (n - 1)) / np.sqrt(rest), 0.0)
+    return left_out

@@ -4,9 +4,9 @@ import json
 import shutil
 import uuid
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -14,9 +14,10 @@ from torch import Tensor
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.manifest import Strict
+from miracle_lib.preprocessing.sex import SexReference
 
 FORMAT: Literal["miracle model"] = "miracle model"
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 
 Names = list[str]
 
@@ -28,6 +29,48 @@ class Coding(Strict):
     levels: dict[str, Names]
     mean: dict[str, float]
     sd: dict[str, float]
+
+
+class HeldOut(Strict):
+    """Scores of samples by models that had not seen them; one entry per sample and task."""
+
+    task: Names
+    cohort: Names
+    label: list[Literal[0, 1]]
+    score: list[Annotated[float, Field(ge=0, le=1)]]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len({len(self.task), len(self.cohort), len(self.label), len(self.score)}) > 1:
+            raise ValueError("not as many tasks, cohorts, labels and scores")
+        return self
+
+
+class CohortCard(Strict):
+    """A cohort that a model was trained on."""
+
+    name: str
+    task: str
+    tissue: str
+    platform: str
+    cases: int
+    controls: int
+
+
+class Card(Strict):
+    """What is known of a model's training beyond its numbers.
+
+    Attributes
+    ----------
+    title : str
+    simulated : bool
+        Whether the cohorts were simulated: such a model says nothing of patients.
+    cohorts : list of CohortCard
+    """
+
+    title: str
+    simulated: bool
+    cohorts: list[CohortCard]
 
 
 class About(Strict):
@@ -49,10 +92,13 @@ class About(Strict):
     sharing : float
     fine_tuned : list of bool
     history : list of dict
+    held_out : HeldOut, optional
+    sex : SexReference, optional
+    card : Card, optional
     """
 
     format: Literal["miracle model"] = FORMAT
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     parameters: dict[str, Any]
     tasks: Names
     cohorts: Names
@@ -65,6 +111,9 @@ class About(Strict):
     sharing: float
     fine_tuned: list[bool]
     history: list[dict[str, str | int | float | None]]
+    held_out: HeldOut | None = None
+    sex: SexReference | None = None
+    card: Card | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

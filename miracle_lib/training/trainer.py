@@ -35,13 +35,17 @@ MARGIN = 2.0  # standard errors by which fine-tuning must lower the held-out los
 
 @dataclass
 class Trained:
-    """What training gives: networks, one row per epoch, and the prior of the head weights."""
+    """What training gives: networks, one row per epoch, and the prior of the head weights.
+
+    ``folds`` numbers the inner fold of each sample; the first member has not seen fold 0.
+    """
 
     members: list[Member]
     history: list[Row]
     prior: Prior
     ceiling: Tensor
     fine_tuned: list[bool]
+    folds: np.ndarray
 
 
 @dataclass
@@ -185,7 +189,7 @@ class Common:
         if ceiling is None:
             ceiling = torch.full((n_tasks,), torch.nan, dtype=torch.float64)
         kept = [bool(each["kept"]) for each in self.done]
-        return Trained(members, self.history, prior, ceiling, kept)
+        return Trained(members, self.history, prior, ceiling, kept, self.folds)
 
     def problem(self, member: Member) -> tuple[HeadProblem, Tensor]:
         """Return the heads' problem on the encoder of a member, and the ceilings."""

@@ -14,6 +14,8 @@ from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.preprocessing.sex import SexReference
+from miracle_lib.training.storage import Card, CohortCard
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +29,20 @@ def data():
 
 @pytest.fixture(scope="module")
 def model(data):
+    """Two networks, with all that a run adds to a model."""
     X, Y, obs, hierarchy = data
     model = MiracleClassifier(
         hierarchy, n_members=2, training=Training(epochs=(2, 3, 1), progress=False)
     )
-    return model.fit(X.iloc[:, 20:], Y, covariates=obs[["age", "sex"]], groups=obs["subject"])
+    model.fit(X.iloc[:, 20:], Y, covariates=obs[["age", "sex"]], groups=obs["subject"])
+    scores = {"task": "RA", "cohort": "ours", "label": [0, 1, 1], "score": [0.1, 0.123456789, 0.9]}
+    model.keep_held_out(pd.DataFrame(scores))
+    model.sex_ = SexReference(sites=["cg1"], female=[0.5], male=[0.1], sd=[0.05])
+    cohort = CohortCard(
+        name="ours", task="RA", tissue="blood", platform="450K", cases=30, controls=30
+    )
+    model.card_ = Card(title="ours", simulated=True, cohorts=[cohort])
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +80,13 @@ def assert_same(one, two):
                 assert all(torch.equal(part, state[k]) for k, part in mine.state_dict().items())
         elif name == "standardizer_":
             assert_same(value, other)
-        elif name == "held_out_distances_":
-            assert value.keys() == other.keys()
-            assert all((value[cohort] == other[cohort]).all() for cohort in value)
+        elif name == "familiarity_":
+            pd.testing.assert_frame_equal(value.mean, other.mean)
+            pd.testing.assert_frame_equal(value.sd, other.sd)
+            assert value.held_out.keys() == other.held_out.keys()
+            for kind, by_cohort in value.held_out.items():
+                assert by_cohort.keys() == other.held_out[kind].keys()
+                assert all((by_cohort[c] == other.held_out[kind][c]).all() for c in by_cohort)
         elif name == "training":
             assert type(value) is type(other)
         elif name == "prior_":
@@ -143,7 +158,7 @@ def test_a_folder_without_a_model_or_of_another_version_is_refused(folder, tmp_p
     file = folder / "model.json"
     about = json.loads(file.read_text())
     file.write_text(json.dumps(about | {"version": 99}))
-    with pytest.raises(MiracleError, match=r"version 99; this program reads version 2"):
+    with pytest.raises(MiracleError, match=r"version 99; this program reads version 3"):
         MiracleClassifier.load(folder)
     for text in ("[1]", "{", "{}", json.dumps(about | {"format": "other"})):
         file.write_text(text)
@@ -157,6 +172,8 @@ def edit(about, path, value):
         about = about[int(name) if isinstance(about, list) else name]
     if value is None:
         del about[last]
+    elif isinstance(about, list):
+        about[int(last)] = value
     else:
         about[last] = value
 
@@ -177,6 +194,9 @@ def edit(about, path, value):
         ("history", [1], "history.0: Input should be"),
         ("fine_tuned", None, "fine_tuned: Field required"),
         ("sharing", "much", "sharing: Input should be a valid number"),
+        ("held_out.score.0", 2, "held_out.score.0: Input should be less than or equal to 1"),
+        ("held_out.label", [1], "held_out: Value error, not as many tasks, cohorts, labels"),
+        ("sex.sites", "x", "sex.sites: Input should be a valid list"),
         ("more", 1, "more: Extra inputs are not permitted"),
         ("parameters.n_members", 3, "damaged"),
         ("parameters.n_members", "x", "n_members is 'x'"),
@@ -189,10 +209,7 @@ def edit(about, path, value):
 def test_an_edited_description_is_one_sentence(folder, path, value, message):
     file = folder / "model.json"
     about = json.loads(file.read_text())
-    if path == "columns.0":
-        about["columns"][0] = value
-    else:
-        edit(about, path, value)
+    edit(about, path, value)
     file.write_text(json.dumps(about))
     with pytest.raises(MiracleError, match=message) as caught:
         MiracleClassifier.load(folder)
@@ -212,7 +229,8 @@ def test_an_edited_description_is_one_sentence(folder, path, value, message):
         ("sd", lambda t: t * 0, "sd holds a number that is not positive"),
         ("sd", None, "sd is absent"),
         ("block_share", lambda t: t[:1], r"block_share has shape \(1, 3\), expected \(2, 3\)"),
-        ("held_out.0", lambda t: t * np.nan, "held_out.0 holds numbers"),
+        ("held_out.latent.0", lambda t: t * np.nan, "held_out.latent.0 holds numbers"),
+        ("activity_sd", lambda t: -t, "activity_sd holds a number that is not positive"),
         ("prior_scale", lambda t: t * np.nan, "prior_scale holds numbers"),
     ],
 )

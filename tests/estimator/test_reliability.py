@@ -1,11 +1,16 @@
+from copy import copy
+
+import anndata
 import numpy as np
 import pandas as pd
 import pytest
+from anndata import AnnData
 
 import miracle_lib as ml
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import Limits, predict_table
 from miracle_lib.estimator.reliability import _site_weights
+from miracle_lib.preprocessing.sex import SexReference
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +108,121 @@ def test_a_saved_model_knows_its_cohorts(cohorts, tmp_path):
     X.iloc[:3].to_csv(tmp_path / "new.csv")
     written = predict_table(tmp_path / "model", tmp_path / "new.csv", tmp_path / "out.csv")
     assert list(written.index) == list(X.index[:3])
+
+
+@pytest.fixture(scope="module")
+def calibrated(cohorts):
+    """The model, with scores as if every second held-out sample had been scored by a fold."""
+    model, X, _ = cohorts
+    label = labels_of(X.iloc[::2])
+    scores = pd.DataFrame({"task": "RA", "cohort": "Simulated RA", "label": label})
+    scores["score"] = model.predict_proba(X.iloc[::2])["RA"]
+    return copy(model).keep_held_out(scores), X.iloc[1::2], label.mean()
+
+
+def labels_of(X):
+    """Truth of the simulated samples."""
+    data = ml.simulate_cohorts({"MS": 100, "RA": 500}, n_sites=400, missing=0.01, random_state=3)
+    return data.cohorts["RA"].obs["label"].astype(int).loc[X.index]
+
+
+def test_held_out_scores_give_an_interval_around_each_probability(calibrated):
+    model, X, _ = calibrated
+    result = ml.predict(model, X)
+    kept = result["probability[RA]"].notna()
+    low, middle, high = (result.loc[kept, f"{n}[RA]"] for n in ("low", "probability", "high"))
+    assert kept.mean() > 0.9
+    assert ((low <= middle) & (middle <= high) & (low < high)).all()
+    assert result.loc[~kept, ["low[RA]", "high[RA]"]].isna().all(axis=None)
+    # Brier score no worse than that of the raw score, up to the noise of so few samples.
+    label = labels_of(X)[kept]
+    brier = [
+        np.square(result.loc[kept, f"{n}[RA]"] - label).mean() for n in ("probability", "score")
+    ]
+    assert brier[0] < brier[1] + 0.02
+    assert result["low[MS]"].isna().all()
+    assert (result["classes[MS]"] == "not known").all()
+
+
+def test_named_classes_hold_the_truth_as_often_as_asked_for(calibrated):
+    model, X, _ = calibrated
+    named = ml.predict(model, X, Limits(coverage=0.9))["classes[RA]"]
+    named = named[named != "not known"]
+    words = labels_of(named.to_frame()).map({1: "case", 0: "control"})
+    right = [word in text.split(" or ") for word, text in zip(words, named, strict=True)]
+    assert 0.84 < np.mean(right) < 0.96  # 125 samples: three standard errors
+    wider = ml.predict(model, X, Limits(coverage=0.99))["classes[RA]"]
+    assert (wider == "case or control").mean() > (named == "case or control").mean()
+
+
+def test_another_prevalence_moves_probability_and_interval(calibrated):
+    model, X, known = calibrated
+    here, there = (ml.predict(model, X, prevalence=p) for p in ({"RA": known}, {"RA": 0.01}))
+    pd.testing.assert_frame_equal(here, ml.predict(model, X))
+    for name in ("low", "probability", "high"):
+        odds = [(r[f"{name}[RA]"] / (1 - r[f"{name}[RA]"])).dropna() for r in (here, there)]
+        ratio = (0.01 / 0.99) / (known / (1 - known))
+        np.testing.assert_allclose(odds[1], odds[0] * ratio, rtol=1e-6)
+    pd.testing.assert_series_equal(here["classes[RA]"], there["classes[RA]"])
+    with pytest.raises(MiracleError, match="task 'MS' has no held-out scores"):
+        ml.predict(model, X, prevalence={"MS": 0.1})
+    with pytest.raises(MiracleError, match="there is no task 'SLE'"):
+        ml.predict(model, X, prevalence={"SLE": 0.1})
+
+
+def test_scores_that_cannot_calibrate_are_refused(cohorts):
+    model, _, _ = cohorts
+    scores = pd.DataFrame({"task": ["RA"], "cohort": "a", "label": 1, "score": 0.5})
+    with pytest.raises(MiracleError, match="scores of task 'RA' have one class; expected both"):
+        model.keep_held_out(scores)
+    with pytest.raises(MiracleError, match="the scores have no column 'score'"):
+        model.keep_held_out(scores.drop(columns="score"))
+
+
+def test_the_latent_and_the_reconstruction_know_their_cohort(cohorts):
+    model, X, _ = cohorts
+    result = ml.predict(model, X)
+    for kind in ("latent", "reconstruction"):
+        near, far = result[f"{kind}[Simulated RA]"], result[f"{kind}[Simulated MS]"]
+        assert near.median() < far.median(), kind
+        held_out = model.familiarity_.held_out[kind]["Simulated RA"]
+        assert near.median() == pytest.approx(np.median(held_out), rel=0.15), kind
+    assert len(held_out) < len(model.familiarity_.held_out["distance"]["Simulated RA"])
+
+
+def test_sex_is_predicted_and_compared(cohorts):
+    model, X, _ = cohorts
+    data = ml.simulate_cohorts({"MS": 100, "RA": 500}, n_sites=400, missing=0.01, random_state=3)
+    adata = data.cohorts["RA"][X.index].copy()
+    assert (ml.predict(model, adata)["sex_predicted"] == "not known").all()
+    knowing = copy(model)
+    knowing.sex_ = SexReference.learn(list(data.cohorts.values()))
+    given = adata.obs["sex"].astype(object).copy()
+    swapped = {"F": "male", "M": "female"}[given.iloc[0]]
+    adata.obs["sex"] = [swapped, *given.iloc[1:]]
+    result = ml.predict(knowing, adata)
+    assert (result["sex_predicted"] == given).mean() > 0.99
+    words = f"sex is given as {swapped[0].upper()} and predicted as {given.iloc[0]}"
+    assert words in result["warning"].iloc[0]
+    assert not result["warning"].iloc[1:].str.contains("sex").any()
+    without = ml.predict(knowing, X.drop(columns=knowing.sex_.sites), sex=given)
+    assert (without["sex_predicted"] == "not known").all()
+
+
+def test_an_anndata_gets_its_predictions(calibrated, tmp_path):
+    model, X, _ = calibrated
+    adata = AnnData(X.iloc[:5])
+    adata.X[1] = 0
+    result = ml.predict(model, adata, prevalence={"RA": 0.2})
+    adata.write_h5ad(tmp_path / "new.h5ad")
+    read = anndata.read_h5ad(tmp_path / "new.h5ad")
+    written = read.obsm["miracle"]
+    pd.testing.assert_series_equal(
+        written["probability[RA]"], result["probability[RA]"], check_names=False, check_index=False
+    )
+    assert written["verdict[RA]"].tolist() == result["verdict[RA]"].tolist()
+    assert read.uns["miracle"]["limits"]["coverage"] == Limits.coverage
+    assert read.uns["miracle"]["prevalence"] == {"RA": 0.2}
 
 
 def test_names_that_occur_twice_are_refused(cohorts):

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 
 from miracle_lib.preprocessing import CohortStandardizer
-from miracle_lib.preprocessing.familiarity import CLIP, held_out_distances, profile_distance
+from miracle_lib.preprocessing.familiarity import CLIP, leave_one_out, profile_distance
 
 
 def cohort(n=12, sites=40, seed=0):
@@ -16,7 +16,7 @@ def cohort(n=12, sites=40, seed=0):
 def test_a_held_out_sample_is_as_far_as_if_the_cohort_had_been_fitted_without_it():
     X = cohort()
     z = CohortStandardizer().fit_transform(X).to_numpy()
-    found = held_out_distances(z)
+    found = profile_distance(leave_one_out(z))
     for row, sample in enumerate(X.index):
         without = CohortStandardizer().fit(X.drop(index=sample))
         expected = profile_distance(without.transform(X.loc[[sample]]).to_numpy())[0]
@@ -36,4 +36,4 @@ def test_one_wild_site_does_not_decide():
 
 
 def test_two_samples_tell_nothing_of_a_third():
-    assert held_out_distances(np.ones((2, 5))).size == 0
+    assert leave_one_out(np.ones((2, 5))).size == 0

@@ -1,0 +1,114 @@
+"""How far samples lie from a training cohort: by sites, in the latent, by reconstruction error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from miracle_lib.preprocessing.familiarity import leave_one_out, profile_distance
+
+if TYPE_CHECKING:
+    from miracle_lib.training.member import Member
+
+# Each in units of about 1 within the cohort.
+KINDS = {
+    "distance": "distance",
+    "latent": "distance in the latent",
+    "reconstruction": "reconstruction error",
+}
+
+
+@dataclass
+class Familiarity:
+    """What the training cohorts look like to the first network, and held-out samples beside them.
+
+    Attributes
+    ----------
+    mean, sd : DataFrame, cohorts x pathways
+        Pathway activities of the samples the network was trained on.
+    held_out : dict of str to dict of str to ndarray
+        By kind and cohort, the sorted distances of samples that had no part in what they are
+        measured by: all samples of the cohort, each from the statistics of the others, for
+        ``"distance"``; for the others those that the first network was not trained on.
+    """
+
+    mean: pd.DataFrame
+    sd: pd.DataFrame
+    held_out: dict[str, dict[str, np.ndarray]]
+
+    @classmethod
+    def learn(
+        cls,
+        member: Member,
+        z: Tensor,
+        known: Tensor,
+        cohort: np.ndarray,
+        unseen: np.ndarray,
+        pathways: pd.Index,
+    ) -> Self:
+        """Learn from standardised training samples.
+
+        Parameters
+        ----------
+        member : Member
+        z, known : Tensor
+            Sites and covariates, as the network takes them.
+        cohort : ndarray of str, shape (n_samples,)
+        unseen : ndarray of bool, shape (n_samples,)
+            Samples that the network was not trained on.
+        pathways : Index
+        """
+        names = sorted(set(cohort))
+        activity = pd.DataFrame(member.features(z, known)["pathways"].cpu().numpy())
+        groups = activity[~unseen].groupby(cohort[~unseen])
+        mean, sd = (
+            table.reindex(names).set_axis(pathways, axis=1)
+            for table in (groups.mean(), groups.std().clip(lower=1e-6))
+        )
+        learned = cls(mean, sd, {kind: {} for kind in KINDS})
+        for name in names:
+            rows = np.flatnonzero(cohort == name)
+            values, away = z[rows].cpu().numpy(), np.flatnonzero(unseen[rows])
+            found = {"distance": profile_distance(leave_one_out(values))}
+            left_out = torch.from_numpy(leave_one_out(values, away)).to(z.device)
+            found |= learned.through_network(
+                member, left_out, known[rows[away]][: len(left_out)], name
+            )
+            for kind, distances in found.items():
+                learned.held_out[kind][name] = np.sort(distances[np.isfinite(distances)])
+        return learned
+
+    def measure(
+        self, member: Member, z: Tensor, known: Tensor, cohort: str
+    ) -> dict[str, np.ndarray]:
+        """Return the distances of samples standardised by a cohort from it, by kind."""
+        by_sites = {"distance": profile_distance(z.cpu().numpy())}
+        return by_sites | self.through_network(member, z, known, cohort)
+
+    @torch.no_grad()
+    def through_network(
+        self, member: Member, z: Tensor, known: Tensor, cohort: str
+    ) -> dict[str, np.ndarray]:
+        """Return the distances that the network sees, in chunks of samples."""
+        network = member.network.eval()
+        mean, sd = self.mean.loc[cohort].to_numpy(), self.sd.loc[cohort].to_numpy()
+        latent, reconstruction = np.empty(len(z)), np.empty(len(z))
+        for start in range(0, len(z), member.chunk):
+            rows = slice(start, start + member.chunk)
+            sites = member.sites(z, rows)
+            output = network(sites, known[rows], sample=False)
+            left = torch.where(sites == 0, 0.0, sites - output.reconstruction)
+            activity = output.mean[:, : network.n_pathways].cpu().numpy()
+            latent[rows] = profile_distance((activity - mean) / sd)
+            reconstruction[rows] = profile_distance(left.cpu().numpy())
+        return {"latent": latent, "reconstruction": reconstruction}
+
+    def limit(self, kind: str, cohort: str, quantile: float) -> float:
+        """Return a quantile of the held-out distances; infinite where there are none."""
+        known = self.held_out[kind].get(cohort, ())
+        return float(np.quantile(known, quantile)) if len(known) else np.inf
