@@ -21,7 +21,7 @@ test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest -q --nbval
+	$(BIN)/pytest -q --nbval --nbval-sanitize-with tests/nbval.cfg
 	$(BIN)/pytest -q --doctest-modules miracle_lib
 	$(BIN)/jupyter-book build book/ -W -n --keep-going --quiet
 

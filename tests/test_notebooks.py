@@ -1,5 +1,6 @@
 import ast
 import re
+from base64 import b64decode
 
 import nbformat
 import pytest
@@ -8,6 +9,7 @@ from miracle_lib.config import ROOT, Parameters, load_profile
 from miracle_lib.pipeline.notebooks import NOTEBOOKS, STEPS_OF, parameters_of
 from miracle_lib.pipeline.run import STEPS
 
+IMAGES = {"image/png", "image/svg+xml"}
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
 EACH = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 
@@ -81,9 +83,18 @@ def test_no_algorithm_in_a_notebook(path):
 @EACH
 def test_every_figure_has_an_alternative_text(path):
     for cell in code_cells(path):
-        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+        if any(IMAGES & set(output.get("data", {})) for output in cell.outputs):
             assert len(cell.metadata["mystnb"]["image"]["alt"]) > 40
             assert cell.metadata["mystnb"]["figure"]["caption"]
+
+
+@EACH
+def test_no_committed_figure_is_too_large_to_be_reviewed(path):
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            for kind, content in output.get("data", {}).items():
+                size = len(b64decode(content) if kind == "image/png" else content)
+                assert size <= 150_000, cell.source[-80:]
 
 
 @EACH

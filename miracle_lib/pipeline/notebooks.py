@@ -90,11 +90,12 @@ def _execute(run: Run, notebook: Path) -> None:
 def _keep_figures(executed: Any, folder: Path) -> None:
     """Write the figures of an executed notebook under the names that `Run.figure` gave them."""
     for output in (each for cell in executed.cells for each in cell.get("outputs", [])):
-        picture = output.get("data", {}).get("image/png")
-        name = output.get("metadata", {}).get("image/png", {}).get("file")
-        if picture and name:
-            with atomic_path(folder / name) as temporary:
-                temporary.write_bytes(base64.b64decode(picture))
+        for kind, read in (("image/png", base64.b64decode), ("image/svg+xml", str.encode)):
+            picture = output.get("data", {}).get(kind)
+            name = output.get("metadata", {}).get(kind, {}).get("file")
+            if picture and name:
+                with atomic_path(folder / name) as temporary:
+                    temporary.write_bytes(read(picture))
 
 
 def open_profile_run(

@@ -27,7 +27,7 @@ from miracle_lib.resources import PACKAGE
 from miracle_lib.store import Store, environment, only_one
 
 if TYPE_CHECKING:
-    from IPython.display import Image
+    from IPython.display import SVG, Image
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
@@ -202,7 +202,7 @@ class Run:
         with only_one(self.directory):
             return self.store.clean((name, self.key(name)) for name in STEPS)
 
-    def figure(self, drawn: "Figure", name: str) -> "Image":
+    def figure(self, drawn: "Figure", name: str) -> "Image | SVG":
         """Give what a notebook shows of a figure; who executes it for a run keeps the figure.
 
         Parameters
@@ -211,12 +211,16 @@ class Run:
         name : str
             Name of its file in ``figures``, without the ending.
         """
-        from IPython.display import Image
+        from IPython.display import SVG, Image
 
         from miracle_lib.plots import style
 
+        ending, picture = style.rendered(drawn)
+        shown = {"metadata": {"file": f"{name}.{ending}"}}
+        if ending == "svg":
+            return SVG(picture.decode(), **shown)
         width = int(96 * drawn.get_figwidth())  # pixels of a page; the file has twice as many
-        return Image(style.png(drawn), width=width, metadata={"file": f"{name}.png"})
+        return Image(picture, width=width, **shown)
 
     @property
     def banner(self) -> str:

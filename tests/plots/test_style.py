@@ -17,6 +17,28 @@ def test_a_file_is_twice_as_wide_as_it_is_shown():
     assert image.size == (2 * 768, 2 * 192)
 
 
+def lines(n):
+    figure = style.new_figure(2)
+    axes = figure.subplots()
+    for k in range(n):
+        axes.plot([0, 1, 0, 1, k])
+    return figure
+
+
+def test_a_small_figure_is_a_vector_graphic_and_a_large_one_pixels():
+    ending, vector = style.rendered(lines(3))
+    assert ending == "svg"
+    assert b'width="576pt"' in vector  # 768 pixels of a page
+    assert b"<text" not in vector  # letters are shapes: no font of this machine is needed
+    ending, pixels = style.rendered(lines(600))
+    assert ending == "png"
+    assert pixels[:4] == b"\x89PNG"
+
+
+def test_the_same_figure_is_the_same_vector_graphic():
+    assert style.svg(lines(2)) == style.svg(lines(2))
+
+
 def test_no_figure_is_wider_than_a_page():
     assert style.new_figure(3, width=30).get_figwidth() == style.WIDTH
 
