@@ -91,6 +91,20 @@ def test_the_search_finds_what_is_there(html, browser):
     assert page.locator("#search-results li a").count() > 3
 
 
+def test_the_map_is_searched_by_words_and_comes_back_whole(html, browser):
+    page = browser.new_page()
+    page.goto((html / "notebooks" / "05_enrichment_validation.html").as_uri())
+    rows = "() => document.getElementById('map').data[0].y"
+    every = page.evaluate(rows)
+    page.fill("input.search-rows", "SIMULATED 01")
+    found = page.evaluate(rows)
+    assert found == [name for name in every if "01" in name]
+    assert 0 < len(found) < len(every)
+    assert page.locator(".interactive output").inner_text() == f"{len(found)} of {len(every)}"
+    page.fill("input.search-rows", "")
+    assert page.evaluate(rows) == every
+
+
 def test_no_page_names_a_folder_of_a_machine(html):
     for path in pages(html):
         assert str(ROOT) not in path.read_text(), path.name

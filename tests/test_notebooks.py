@@ -111,6 +111,21 @@ def test_a_notebook_says_what_its_numbers_were_computed_on(path):
 
 
 @EACH
-def test_a_chapter_ends_with_takeaways(path):
-    last = [cell for cell in read(path).cells if cell.cell_type == "markdown"][-1]
+def test_a_chapter_opens_with_its_answer_and_what_it_cannot_show(path):
+    banner, opening = code_cells(path)[1:3]
+    assert banner.source.endswith("Markdown(run.banner)")
+    (output,) = opening.outputs
+    assert output.data["text/markdown"].startswith("**In short.** ")
+    assert output.data["text/markdown"].count("*What it cannot show*: ") == 1
+
+
+@EACH
+def test_a_chapter_ends_with_takeaways_and_two_questions_whose_answers_are_folded(path):
+    last = read(path).cells[-1]
+    assert last.cell_type == "markdown"
     assert last.source.startswith("## Takeaways")
+    asked = last.source.split("### Two questions to test yourself")[1]
+    folded = re.findall(
+        r"<details>\n<summary>([^<]+\?)</summary>\n\n(.+?)\n\n</details>", asked, re.DOTALL
+    )
+    assert len(folded) == 2

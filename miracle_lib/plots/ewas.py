@@ -14,6 +14,7 @@ from miracle_lib.interpretation.association import inflation
 from miracle_lib.plots.style import BAND, COLOURS, HYPER, HYPO, INK, PLAIN, new_figure, styled
 
 _LEAST = 1e-300  # p-values that underflow are drawn here
+_GAP = 1e7  # bases between two chromosomes
 
 
 @styled
@@ -38,7 +39,7 @@ def volcano(tables: Mapping[str, pd.DataFrame], q_value: float = 0.05, top: int 
     panels = figure.subplots(1, len(tables), squeeze=False, sharex=True, sharey=True)[0]
     for axes, (title, table) in zip(panels, tables.items(), strict=True):
         table = table.dropna(subset=["p_value"])
-        height = _evidence(table["p_value"])
+        height = evidence(table["p_value"])
         named = table["q_value"] <= q_value
         more, less = named & (table["effect"] > 0), named & (table["effect"] <= 0)
         for chosen, colour in ((~named, PLAIN), (more, HYPER), (less, HYPO)):
@@ -71,35 +72,29 @@ def manhattan(table: pd.DataFrame, positions: pd.DataFrame, q_value: float = 0.0
     -------
     Figure
     """
-    known = positions.reindex(table.index)[["chromosome", "position"]].assign(p=table["p_value"])
-    drawn = known.dropna()
-    if drawn.empty:
+    places, ticks = along_the_genome(positions.reindex(table.index))
+    if places.empty:
         figure = new_figure(1)
         figure.text(0.5, 0.5, "no site has a known position", ha="center", va="center")
         return figure
-    chromosome = drawn["chromosome"].astype(str).str.removeprefix("chr")
-    names = sorted(
-        chromosome.unique(), key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c)
-    )
     figure = new_figure(3.2)
     axes = figure.subplots()
-    start, ticks = 0.0, []
-    for number, name in enumerate(names):
-        part = drawn[(chromosome == name).to_numpy()]
-        place = start + part["position"].to_numpy(float)
-        axes.scatter(place, _evidence(part["p"]), s=6, color=(INK, COLOURS[5])[number % 2], lw=0)
-        end = place.max()
-        ticks.append((start + end) / 2)
-        start = end + 1e7
+    height = evidence(table["p_value"].reindex(places.index))
+    for number, name in enumerate(ticks):
+        here = (places["chromosome"] == name).to_numpy()
+        colour = (INK, COLOURS[5])[number % 2]
+        axes.scatter(places["place"][here], height[here], s=6, color=colour, lw=0)
     found = table["p_value"][table["q_value"] <= q_value]
     if len(found):
         axes.axhline(-np.log10(max(found.max(), _LEAST)), color=HYPER, lw=0.9, ls="--")
-    axes.set_xticks(ticks, names)
-    axes.tick_params(axis="x", labelrotation=60 if len(names) > 12 else 0)
-    axes.set(xlabel="chromosome", ylabel=r"$-\log_{10}$ p", xlim=(-1e7, start))
-    away = int(table["p_value"].notna().sum() - len(drawn))
+    axes.set_xticks(list(ticks.values()), list(ticks))
+    axes.tick_params(axis="x", labelrotation=60 if len(ticks) > 12 else 0)
+    axes.set(xlabel="chromosome", ylabel=r"$-\log_{10}$ p")
+    axes.margins(x=0.01)
+    drawn = int(height.notna().sum())
+    away = int(table["p_value"].notna().sum()) - drawn
     rest = f"; {away:,} without a position" if away else ""
-    axes.set_title(f"{len(drawn):,} sites, {len(found):,} at q ≤ {q_value:g}{rest}")
+    axes.set_title(f"{drawn:,} sites, {len(found):,} at q ≤ {q_value:g}{rest}")
     return figure
 
 
@@ -123,7 +118,7 @@ def quantiles(tables: Mapping[str, pd.DataFrame]) -> Figure:
         p = np.sort(table["p_value"].dropna().to_numpy())
         expected = -np.log10((np.arange(len(p)) + 0.5) / len(p))
         label = f"{title}: λ = {inflation(p):.2f}"
-        axes.plot(expected, _evidence(p), "o", ms=3, color=colour, mew=0, label=label)
+        axes.plot(expected, evidence(p), "o", ms=3, color=colour, mew=0, label=label)
         axes.plot(expected[[0, -1]], expected[[0, -1]], color=INK, lw=0.8, zorder=0)
     axes.set(xlabel=r"$-\log_{10}$ p expected by chance", ylabel=r"$-\log_{10}$ p found")
     axes.legend(loc="upper left")
@@ -144,7 +139,39 @@ def _name_best(axes: Axes, named: pd.DataFrame, height: pd.Series, top: int) -> 
             )  # fmt: skip
 
 
-def _evidence(p: pd.Series) -> pd.Series:
+def along_the_genome(positions: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, float]]:
+    """Lay the chromosomes side by side.
+
+    Parameters
+    ----------
+    positions : DataFrame
+        Indexed by site: ``chromosome`` (with or without "chr") and ``position``.
+
+    Returns
+    -------
+    (DataFrame, dict of str to float)
+        Of each site with a position: ``chromosome`` and ``place`` along the genome; the middle of
+        each chromosome, in order.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"chromosome": ["chr2", "1"], "position": [5, 10]}, ["cg1", "cg2"])
+    >>> along_the_genome(table)[0]["place"].to_dict()
+    {'cg1': 10000015.0, 'cg2': 10.0}
+    """
+    known = positions[["chromosome", "position"]].dropna()
+    chromosome = known["chromosome"].astype(str).str.removeprefix("chr")
+    order = sorted(
+        chromosome.unique(), key=lambda c: (not c.isdigit(), int(c) if c.isdigit() else 0, c)
+    )
+    length = known["position"].astype(float).groupby(chromosome).max().reindex(order)
+    start = (length + _GAP).cumsum() - length - _GAP
+    place = known["position"].astype(float) + chromosome.map(start)
+    places = pd.DataFrame({"chromosome": chromosome, "place": place})
+    return places, (place.groupby(chromosome).agg(["min", "max"]).mean(axis=1)[order]).to_dict()
+
+
+def evidence(p: pd.Series) -> pd.Series:
     """Return -log10 of p-values."""
     return -np.log10(np.clip(p, _LEAST, 1))
 

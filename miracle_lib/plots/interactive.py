@@ -13,10 +13,21 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from miracle_lib.plots.style import COLOURS, LABELS, PLAIN, shorten
+from miracle_lib.plots.ewas import along_the_genome, evidence
+from miracle_lib.plots.style import COLOURS, HYPER, HYPO, LABELS, PLAIN, shorten
 
 HEIGHT = 460  # pixels
+POINTS = 1500  # sites in one picture; all of them are in the one for print
 _FONT = {"family": "sans-serif", "size": 13}
+_FIELD = (
+    '<label>Find a {0}: <input type="search" class="search-rows" autocomplete="off"></label> '
+    '<output aria-live="polite"></output>'
+)
+_HOVER = (
+    "<b>%{y}</b><br>%{x}: z = %{customdata[0]}, q = %{customdata[1]}%{customdata[2]}<br>"
+    "attribution %{customdata[3]}, %{customdata[4]} genes<extra></extra>"
+)
+_SITE_HOVER = "<b>%{text}</b><br>effect %{customdata[0]}, q = %{customdata[1]}<extra></extra>"
 
 
 @dataclass(frozen=True)
@@ -28,10 +39,13 @@ class Interactive:
     figure : plotly Figure
     name : str
         Of its place in the page: letters, digits, hyphens.
+    search : str, default ""
+        What the rows are, if a field above the picture finds them by name.
     """
 
     figure: go.Figure
     name: str
+    search: str = ""
 
     def _repr_html_(self) -> str:
         html = self.figure.to_html(
@@ -40,14 +54,19 @@ class Interactive:
             div_id=re.sub(r"[^a-z0-9-]+", "-", self.name.lower()),
             config={"responsive": True, "displaylogo": False},
         )
-        return f'<div class="interactive">{html}</div>'
+        field = _FIELD.format(self.search) if self.search else ""
+        return f'<div class="interactive">{field}{html}</div>'
 
     def __repr__(self) -> str:
         return f"Interactive({self.name!r})"
 
 
 def pathway_map(
-    explanations: Mapping[str, pd.DataFrame], name: str, top: int = 40, q_value: float = 0.05
+    explanations: Mapping[str, pd.DataFrame],
+    name: str,
+    q_value: float = 0.05,
+    shown: int = 40,
+    most: int = 400,
 ) -> Interactive:
     """Show the evidence for pathways in every task, with the numbers under the pointer.
 
@@ -57,47 +76,56 @@ def pathway_map(
         Per task, the table of ``explain``.
     name : str
         Of the picture's place in the page.
-    top : int, default 40
-        Pathways with the largest evidence summed over tasks.
     q_value : float, default 0.05
         Limit to be named.
+    shown : int, default 40
+        Pathways in sight, those with the largest evidence summed over tasks.
+    most : int, default 400
+        Pathways that the search finds.
 
     Returns
     -------
     Interactive
     """
     z = pd.DataFrame({task: table["z"] for task, table in explanations.items()})
-    kept = z.clip(lower=0).sum(axis=1).nlargest(top).index[::-1]
-    colour, text = [], []
-    for pathway in kept:
-        rows = {task: table.loc[pathway] for task, table in explanations.items()}
-        signs = [1 if row["direction"] == "hyper" else -1 for row in rows.values()]
-        colour.append(
-            [round(max(row["z"], 0) * s, 2) for row, s in zip(rows.values(), signs, strict=True)]
-        )
-        text.append(
-            [
-                f"<b>{pathway}</b><br>{task}: z = {row['z']:.2f}, q = {row['q_value']:.2g}"
-                f"{' (named)' if row['q_value'] <= q_value else ''}<br>"
-                f"attribution {row['attribution']:.2f}, {row['degree']:.0f} genes"
-                for task, row in rows.items()
-            ]
-        )
+    kept = z.clip(lower=0).sum(axis=1).nlargest(most).index[::-1]
+    tables = [table.loc[kept] for table in explanations.values()]
+    colour = np.stack([_signed(table) for table in tables], axis=1).round(2)
+    numbers = np.stack([_numbers(table, q_value) for table in tables], axis=1)
     limit = max(np.abs(colour).max(), 1e-9)
     figure = go.Figure(
         go.Heatmap(
             x=list(explanations),
-            y=[shorten(str(pathway), 42) for pathway in kept],
-            z=colour,
-            text=text,
-            hovertemplate="%{text}<extra></extra>",
+            y=[str(pathway) for pathway in kept],
+            z=colour.tolist(),
+            customdata=numbers.tolist(),
+            hovertemplate=_HOVER,
             colorscale="RdBu_r",
             zmin=-limit,
             zmax=limit,
             colorbar={"title": "evidence<br>× direction"},
         )
     )
-    return _finished(figure, name, 140 + 16 * len(kept))
+    rows = min(shown, len(kept))
+    figure.update_yaxes(
+        tickvals=[str(pathway) for pathway in kept],
+        ticktext=[shorten(str(pathway), 42) for pathway in kept],
+        range=[len(kept) - rows - 0.5, len(kept) - 0.5],
+    )
+    return _finished(figure, name, 140 + 16 * rows, search="pathway")
+
+
+def _signed(table: pd.DataFrame) -> np.ndarray:
+    """Evidence, negative where cases are less methylated."""
+    return np.maximum(table["z"], 0) * np.where(table["direction"] == "hyper", 1, -1)
+
+
+def _numbers(table: pd.DataFrame, q_value: float) -> np.ndarray:
+    """What stands under the pointer, in the order of `_HOVER`."""
+    named = np.where(table["q_value"] <= q_value, " (named)", "")
+    q = [f"{q:.2g}" for q in table["q_value"]]
+    columns = [table["z"].round(2), q, named, table["attribution"].round(2), table["degree"]]
+    return np.stack([np.asarray(column, dtype=object) for column in columns], axis=1)
 
 
 def pathway_parts(paths: pd.DataFrame, pathway: str, name: str) -> Interactive:
@@ -211,6 +239,97 @@ def sample_map(
     return _finished(figure, name)
 
 
+def volcano(table: pd.DataFrame, name: str, q_value: float = 0.05) -> Interactive:
+    """Show effect against evidence of the best sites, with the site under the pointer.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``ewas``.
+    name : str
+        Of the picture's place in the page.
+    q_value : float, default 0.05
+        False discovery rate up to which a site is coloured.
+
+    Returns
+    -------
+    Interactive
+    """
+    best = table.dropna(subset="p_value").nsmallest(POINTS, "p_value")
+    named = best["q_value"] <= q_value
+    more = best["effect"] > 0
+    groups = {
+        "more methylated": named & more,
+        "less methylated": named & ~more,
+        "not named": ~named,
+    }
+    figure = go.Figure()
+    for (title, chosen), colour in zip(groups.items(), (HYPER, HYPO, PLAIN), strict=True):
+        _add_sites(figure, best[chosen], best["effect"][chosen].round(3), title, colour)
+    figure.update_xaxes(title="effect (M-value, cases − controls)")
+    return _sites_finished(figure, name, table)
+
+
+def manhattan(
+    table: pd.DataFrame, positions: pd.DataFrame, name: str, q_value: float = 0.05
+) -> Interactive:
+    """Show the evidence of the best sites along the genome, with the site under the pointer.
+
+    Parameters
+    ----------
+    table : DataFrame
+        From ``ewas``.
+    positions : DataFrame
+        Indexed by site: ``chromosome`` and ``position``.
+    name : str
+        Of the picture's place in the page.
+    q_value : float, default 0.05
+        False discovery rate up to which a site is coloured.
+
+    Returns
+    -------
+    Interactive
+    """
+    places, ticks = along_the_genome(positions.reindex(table.index))
+    best = table.loc[places.index].dropna(subset="p_value").nsmallest(POINTS, "p_value")
+    named = best["q_value"] <= q_value
+    figure = go.Figure()
+    for title, chosen, colour in (("named", named, HYPER), ("not named", ~named, PLAIN)):
+        here = best[chosen]
+        _add_sites(figure, here, places.loc[here.index, "place"], title, colour)
+    figure.update_xaxes(title="chromosome", tickvals=list(ticks.values()), ticktext=list(ticks))
+    return _sites_finished(figure, name, table)
+
+
+def _add_sites(
+    figure: go.Figure, table: pd.DataFrame, x: pd.Series, title: str, colour: str
+) -> None:
+    """Add points that name their site, effect and q-value under the pointer."""
+    figure.add_scattergl(
+        x=x.tolist(),
+        y=evidence(table["p_value"]).round(2).tolist(),
+        mode="markers",
+        name=title,
+        text=[str(site) for site in table.index],
+        customdata=[
+            [f"{e:+.2f}", f"{q:.1e}"]
+            for e, q in zip(table["effect"], table["q_value"], strict=True)
+        ],
+        hovertemplate=_SITE_HOVER,
+        marker={"size": 6, "color": colour},
+    )
+
+
+def _sites_finished(figure: go.Figure, name: str, table: pd.DataFrame) -> Interactive:
+    """Say how many of all sites are points."""
+    tested = int(table["p_value"].notna().sum())
+    drawn = sum(len(trace.x) for trace in figure.data)
+    figure.update_yaxes(title="−log<sub>10</sub> p")
+    if drawn < tested:
+        figure.update_layout(title=f"the {drawn:,} of {tested:,} sites with the smallest p-values")
+    return _finished(figure, name)
+
+
 def _sum(values: pd.Series) -> float:
     """A sum without the rounding errors of its parts."""
     return round(float(values.sum()), 4)
@@ -232,7 +351,7 @@ def _colour(column: str, value: str, k: int) -> str:
     return COLOURS[k % len(COLOURS)]
 
 
-def _finished(figure: go.Figure, name: str, height: int = HEIGHT) -> Interactive:
+def _finished(figure: go.Figure, name: str, height: int = HEIGHT, search: str = "") -> Interactive:
     """Give a picture its font, margins and height."""
     figure.update_layout(
         template="plotly_white",
@@ -241,4 +360,4 @@ def _finished(figure: go.Figure, name: str, height: int = HEIGHT) -> Interactive
         margin={"l": 10, "r": 10, "t": 40, "b": 10},
         legend={"orientation": "h", "y": -0.15},
     )
-    return Interactive(figure, name)
+    return Interactive(figure, name, search)

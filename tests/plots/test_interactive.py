@@ -3,6 +3,7 @@ import re
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from miracle_lib.plots import interactive
 
@@ -27,8 +28,62 @@ def test_the_map_shows_evidence_with_its_direction_and_numbers():
     assert heat.y[-1] == "immune response"
     assert list(heat.z[-1]) == [3.0, 4.0]
     assert list(heat.z[0]) == [-0.5, -0.5]
-    assert "q = 0.01 (named)" in heat.text[-1][0]
-    assert "12 genes" in heat.text[-1][0]
+    assert list(heat.customdata[-1][0]) == [3.0, "0.01", " (named)", 0.4, 12]
+    assert list(heat.customdata[0][0]) == [0.5, "0.6", "", 0.1, 5]
+
+
+def test_the_map_holds_more_pathways_than_are_in_sight_and_a_field_to_find_them():
+    tables = [
+        explanation(0).assign(z=[k, 0.0]).rename(lambda name, k=k: f"{name} {k}") for k in range(60)
+    ]
+    picture = interactive.pathway_map({"RA": pd.concat(tables)}, "map", shown=10, most=50)
+    (heat,) = picture.figure.data
+    assert len(heat.y) == 50
+    assert heat.y[-1] == "immune response 59"
+    assert list(picture.figure.layout.yaxis.range) == [39.5, 49.5]
+    assert "Find a pathway: <input" in picture._repr_html_()
+
+
+def test_names_that_look_alike_when_shortened_stay_two_rows():
+    name = "regulation of {} in the immune system of T cells (GO:0050863)"
+    table = explanation(0).set_axis([name.format("growth"), name.format("death")])
+    figure = interactive.pathway_map({"RA": table}, "map").figure
+    assert len(set(figure.data[0].y)) == 2
+    assert max(map(len, figure.layout.yaxis.ticktext)) == 42
+
+
+@pytest.fixture
+def sites():
+    return pd.DataFrame(
+        {
+            "effect": [0.5, -0.5, 0.1, 0.2],
+            "p_value": [1e-8, 1e-6, 0.5, np.nan],
+            "q_value": [1e-6, 1e-4, 0.9, np.nan],
+        },
+        index=["cg1", "cg2", "cg3", "cg4"],
+    )
+
+
+def test_the_volcano_shows_the_best_sites_and_says_how_many_there_are(sites, monkeypatch):
+    figure = interactive.volcano(sites, "volcano").figure
+    assert [list(trace.text) for trace in figure.data] == [["cg1"], ["cg2"], ["cg3"]]
+    assert figure.data[1].y == (6.0,)
+    assert figure.layout.title.text is None
+    monkeypatch.setattr(interactive, "POINTS", 2)
+    figure = interactive.volcano(sites, "volcano").figure
+    assert [len(trace.x) for trace in figure.data] == [1, 1, 0]
+    assert figure.layout.title.text == "the 2 of 3 sites with the smallest p-values"
+
+
+def test_the_manhattan_lays_chromosomes_side_by_side(sites):
+    places = pd.DataFrame(
+        {"chromosome": ["chr2", "1", "1"], "position": [5, 10, 20]}, ["cg1", "cg2", "cg3"]
+    )
+    figure = interactive.manhattan(sites, places, "manhattan").figure
+    named, rest = figure.data
+    assert list(named.x) == [1e7 + 25, 10]
+    assert list(rest.text) == ["cg3"]
+    assert list(figure.layout.xaxis.ticktext) == ["1", "2"]
 
 
 def test_a_page_gets_the_picture_without_the_script_of_the_library():
