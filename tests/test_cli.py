@@ -143,7 +143,9 @@ def saved(tmp_path_factory):
 def test_predict_writes_what_the_model_says(saved, tmp_path):
     path, model, X = saved
     X.to_csv(tmp_path / "new.csv")
-    answer = call("predict", str(path), str(tmp_path / "new.csv"), "-o", str(tmp_path / "p.csv"))
+    answer = call(
+        "predict", str(tmp_path / "new.csv"), "--model", str(path), "-o", str(tmp_path / "p.csv")
+    )
     assert answer.exit_code == 0, answer.stderr
     written = pd.read_csv(tmp_path / "p.csv", index_col=0)
     expected = model.predict_proba(X)
@@ -159,7 +161,9 @@ def test_predict_keeps_the_first_sample_of_a_table_of_r(saved, tmp_path):
     path, _, X = saved
     text = X.T.rename_axis(None).to_csv(sep="\t", na_rep="NA").removeprefix("\t")
     (tmp_path / "new.txt").write_text(text)
-    answer = call("predict", str(path), str(tmp_path / "new.txt"), "-o", str(tmp_path / "p.csv"))
+    answer = call(
+        "predict", str(tmp_path / "new.txt"), "--model", str(path), "-o", str(tmp_path / "p.csv")
+    )
     assert answer.exit_code == 0, answer.stderr
     assert pd.read_csv(tmp_path / "p.csv", index_col=0).index.tolist() == X.index.tolist()
 
@@ -167,7 +171,14 @@ def test_predict_keeps_the_first_sample_of_a_table_of_r(saved, tmp_path):
 def test_predict_drops_names_that_are_no_probes_only_when_asked(saved, tmp_path):
     path, _, X = saved
     X.assign(status=1).to_csv(tmp_path / "new.csv")
-    command = ["predict", str(path), str(tmp_path / "new.csv"), "-o", str(tmp_path / "p.csv")]
+    command = [
+        "predict",
+        str(tmp_path / "new.csv"),
+        "--model",
+        str(path),
+        "-o",
+        str(tmp_path / "p.csv"),
+    ]
     answer = call(*command)
     assert answer.exit_code == 1
     assert "new.csv: column 'status' is no probe" in answer.stderr
@@ -177,7 +188,9 @@ def test_predict_drops_names_that_are_no_probes_only_when_asked(saved, tmp_path)
 def test_predict_refuses_samples_with_too_few_sites_and_says_so(saved, tmp_path):
     path, _, X = saved
     X.iloc[:3, :20].to_csv(tmp_path / "few.csv")
-    answer = call("predict", str(path), str(tmp_path / "few.csv"), "-o", str(tmp_path / "p.csv"))
+    answer = call(
+        "predict", str(tmp_path / "few.csv"), "--model", str(path), "-o", str(tmp_path / "p.csv")
+    )
     assert answer.exit_code == 3
     assert "of the model's sites are measured" in answer.stderr
     written = pd.read_csv(tmp_path / "p.csv", index_col=0)
@@ -189,7 +202,9 @@ def test_predict_does_not_write_onto_what_it_reads(saved, tmp_path):
     path, _, X = saved
     X.iloc[:2].to_csv(tmp_path / "new.csv")
     before = (tmp_path / "new.csv").read_bytes()
-    answer = call("predict", str(path), str(tmp_path / "new.csv"), "-o", str(tmp_path / "new.csv"))
+    answer = call(
+        "predict", str(tmp_path / "new.csv"), "--model", str(path), "-o", str(tmp_path / "new.csv")
+    )
     assert answer.exit_code == 1
     assert "is the table itself" in answer.stderr
     assert (tmp_path / "new.csv").read_bytes() == before

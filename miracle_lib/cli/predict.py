@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from miracle_lib.cli.common import DropOther, one_sentence
+from miracle_lib.cli.common import DropOther, Mirror, one_sentence
+from miracle_lib.errors import MiracleError
 from miracle_lib.limits import Limits
 
 SOME_REFUSED = 3  # exit status
@@ -12,43 +13,91 @@ SOME_REFUSED = 3  # exit status
 
 @one_sentence
 def predict(
-    model: Annotated[str, typer.Argument(help="Folder of a saved model.")],
-    table: Annotated[
-        str, typer.Argument(help="Beta values: CSV, TSV, xlsx, parquet, h5ad or IDATs in a folder.")
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Beta or M-values: CSV, TSV, xlsx, parquet, h5ad, a folder of IDATs; or an "
+            "accession of GEO, or a cohort file."
+        ),
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help="CSV to write.")],
+    run_dir: Annotated[
+        str | None, typer.Option(help="Folder of a run, whose model is used.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Folder of a saved model.")] = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", help="CSV to write; default: SOURCE.predictions.csv here."),
+    ] = None,
+    samples: Annotated[
+        str | None,
+        typer.Option(help="Table of samples, whose sex is compared with that predicted."),
+    ] = None,
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(help="TASK=SHARE of cases where the answer is used; may be repeated."),
+    ] = None,
     sites: Annotated[
         float, typer.Option(help="Least share of the model's sites that a sample must have.")
     ] = Limits.sites,
     weight: Annotated[
         float, typer.Option(help="Least share of the model's weight on measured sites.")
     ] = Limits.weight,
+    safe_weight: Annotated[
+        float, typer.Option(help="Share of that weight below which a sample is uncertain.")
+    ] = Limits.safe_weight,
     quantile: Annotated[
         float, typer.Option(help="Quantile of held-out distances beyond which it is uncertain.")
     ] = Limits.quantile,
     factor: Annotated[
         float, typer.Option(help="Multiple of that distance beyond which it is refused.")
     ] = Limits.factor,
+    coverage: Annotated[
+        float, typer.Option(help="Share of samples whose class must be among those named.")
+    ] = Limits.coverage,
+    mirror: Mirror = None,
     drop_other: DropOther = False,
 ) -> None:
-    """Predict every task for the samples of a table, and say which predictions can be believed.
+    """Predict every task for new samples, and say which predictions can be believed.
 
     Exit status 3: the table was written, and some samples in it are not to be used for any task.
     """
+    from pathlib import Path
+
     from miracle_lib.estimator import predict_table
     from miracle_lib.estimator.reliability import REFUSED
 
     result = predict_table(
-        model,
-        table,
-        output,
-        Limits(sites=sites, weight=weight, quantile=quantile, factor=factor),
+        _model_folder(run_dir, model),
+        source,
+        output := output or f"{Path(source).name.split('.')[0]}.predictions.csv",
+        Limits(sites, weight, safe_weight, quantile, factor, coverage),
+        prevalence=_shares(prevalence or []),
+        samples=samples,
+        mirror=mirror,
         drop_other=drop_other,
     )
-    verdicts = result.filter(like="verdict[")
-    refused = (verdicts == REFUSED).all(axis=1)
+    refused = (result.filter(like="verdict[") == REFUSED).all(axis=1)
     for sample, warning in result["warning"][result["warning"] != ""].items():
         typer.echo(f"{sample}: {warning}", err=True)
     typer.echo(f"{output}: {len(result)} samples, {refused.sum()} of them not to be used")
     if refused.any():
         raise typer.Exit(SOME_REFUSED)
+
+
+def _model_folder(run_dir: str | None, model: str | None) -> str:
+    """Folder of the model that is meant."""
+    if (run_dir is None) == (model is None):
+        raise MiracleError("expected --run-dir FOLDER or --model FOLDER, one of the two.")
+    return model or f"{run_dir}/model"
+
+
+def _shares(texts: list[str]) -> dict[str, float]:
+    """Read TASK=SHARE."""
+    shares = {}
+    for text in texts:
+        task, _, share = text.rpartition("=")
+        try:
+            shares[task] = float(share)
+        except ValueError:
+            raise MiracleError(f"prevalence is {text!r}; expected TASK=SHARE.") from None
+    return shares

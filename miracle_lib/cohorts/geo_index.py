@@ -196,6 +196,18 @@ def draft_cohort(index: dict, accession: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def series_matrix_address(accession: str, name: str | None = None) -> str:
+    """Address of a series matrix; by default that of a series of one platform.
+
+    Examples
+    --------
+    >>> series_matrix_address("GSE42861").rpartition("/geo/")[2]
+    'series/GSE42nnn/GSE42861/matrix/GSE42861_series_matrix.txt.gz'
+    """
+    folder = f"https://ftp.ncbi.nlm.nih.gov/geo/series/{accession[:-3]}nnn/{accession}"
+    return f"{folder}/matrix/{name or f'{accession}_series_matrix.txt.gz'}"
+
+
 def _item(index: dict, accession: str) -> dict[str, Any]:
     try:
         return index[accession.strip().upper()]
@@ -218,11 +230,10 @@ def _keys(item: dict[str, Any]) -> list[str]:
 def _files(item: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Name, size and address of each file; series matrices first, one per platform."""
     accession = item["id"]
-    folder = f"https://ftp.ncbi.nlm.nih.gov/geo/series/{accession[:-3]}nnn/{accession}"
     platforms = [platform["name"] for platform in item["platforms"]]
     parts = [""] if len(platforms) < 2 else [f"-{platform}" for platform in platforms]
     names = [f"{accession}{part}_series_matrix.txt.gz" for part in parts]
-    files = [(name, "", f"{folder}/matrix/{name}") for name in names]
+    files = [(name, "", series_matrix_address(accession, name)) for name in names]
     for file in item["supplementary_files"]:
         size = _SIZE.search(file["name"])
         name = _SIZE.sub("", file["name"])
