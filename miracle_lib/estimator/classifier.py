@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from anndata import AnnData
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.constraints import check_options
@@ -28,6 +28,7 @@ from miracle_lib.estimator.options import (
 )
 from miracle_lib.estimator.prediction import Prediction, take_device
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.model import Heads
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.preprocessing.sex import SexReference
@@ -40,10 +41,12 @@ from miracle_lib.training.inputs import (
     require_both_classes,
     vector_of,
 )
+from miracle_lib.training.settings import Design, Settings
 from miracle_lib.training.storage import Card
 
 # Options of the training that leave its result as it is.
 NO_DIFFERENCE = ("checkpoint_dir", "checkpoint_every", "progress")
+OF_DESIGN = tuple(field.name for field in fields(Design))
 
 HELD_OUT = {"task": object, "cohort": object, "label": int, "score": float}
 
@@ -69,30 +72,45 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         fits whose tasks share no weights.
     sharing : "auto" or float, default "auto"
         Correlation of the head weights between tasks: 0 independent, 1 the same.
-    reads : sequence of {"pathways", "genes", "sites"}, default all three
+    preset : {"default", "paper", "paper_code"}, default "default"
+        Sets every parameter from here to ``condition_on_cohort`` that is None, and the training.
+        ``"paper"``: the paper's network as it describes it: beta values as they are, ReLU, sigmoid
+        output, four-layer heads that read a draw of the pathway embedding and nothing else, three
+        stages of 800 epochs in full batches. ``"paper_code"``: as its code has it: no
+        Kullback-Leibler term, a ReLU on latent mean and log-variance, dense gene-gene and
+        pathway-pathway layers, heads trained from the first stage on.
+    reads : sequence of {"pathways", "genes", "sites"}, by default all three
         What the heads read. ``("pathways",)`` is the strict bottleneck: pathway activities and
         nothing else. Without ``"sites"``, sites that the hierarchy does not reach are ignored.
-    variational : bool, default True
-        False: a plain autoencoder, no sampling and no Kullback-Leibler term.
-    condition_on_cohort : bool, default True
-        Give the autoencoder cohort indicators, so that the latent need not carry them.
-    activation : {"identity", "tanh", "relu", "gelu", "elu"}, default "identity"
-        Of the gene layers. At tens to hundreds of samples linear genes predict best.
-    norm : {"none", "batch", "layer"}, default "none"
-        Of the gene layers.
+    head : {"additive", "deep"} or subclass of Heads, by default "additive"
+        ``"additive"``: `miracle_lib.model.TaskHeads`, a sum over blocks, linear and solved for
+        exactly unless ``head_units`` is given. ``"deep"``: `miracle_lib.model.DeepHeads`, four
+        layers per task. A subclass of `miracle_lib.model.Heads` is trained by gradient steps.
     head_units : int, optional
-        Units of a hidden layer (tanh) between each block and each task's logit,
-        trained by gradient steps with early stopping. Default: linear heads, solved for exactly.
-    likelihood : {"gaussian", "mse"}, default "gaussian"
-        Of the standardised values that the autoencoder reconstructs: one learned variance per
-        site, or all variances one. Cross-entropy of beta values, as `MaskedVAE` has it, does not
-        apply: standardised values leave [0, 1].
-    scale : {"m", "beta"}, default "m"
-        Standardise M-values or beta values.
-    preset : {"default", "paper"}, default "default"
-        ``"paper"``: epochs, learning rates and full batches of the original code, heads trained by
-        gradient steps. The network stays the one described here: its heads are linear unless
-        ``head_units`` is given, where the original has four layers on the sampled latent.
+        Units of the hidden layers of the heads; of additive heads one layer (tanh) between each
+        block and each task's logit, trained by gradient steps with early stopping.
+    sampled : bool, by default False
+        In training the heads read a draw of the latent instead of its mean.
+    activation : {"identity", "tanh", "relu", "gelu", "elu"}, by default "identity"
+        Of the gene layers. At tens to hundreds of samples linear genes predict best.
+    latent_activation : str, by default "identity"
+        Of latent mean and log-variance; as ``activation``.
+    norm : {"none", "batch", "layer"}, by default "none"
+        Of the gene layers.
+    dense_layers : bool, by default False
+        Layers from every gene to every gene and from every pathway to every pathway in the encoder.
+    start : {"average", "random"}, by default "average"
+        Nodes start as averages of their inputs, scaled to the data, or from random weights.
+    variational : bool, by default True
+        False: a plain autoencoder, no sampling and no Kullback-Leibler term.
+    likelihood : {"gaussian", "mse", "bernoulli"}, by default "gaussian"
+        Of the values that the autoencoder reconstructs: one learned variance per site, all
+        variances one, or the cross-entropy of raw beta values (sigmoid output).
+    scale : {"m", "beta", "raw"}, by default "m"
+        M-values or beta values, standardised per cohort, or beta values as they are, where a
+        missing value is 0.
+    condition_on_cohort : bool, by default True
+        Give the autoencoder cohort indicators, so that the latent need not carry them.
     n_members : int, default 1
         Networks, each from its own starting weights and with its own inner fold held out; their
         logits are averaged.
@@ -101,7 +119,8 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     device : str, default "auto"
         ``"auto"`` takes a GPU if there is one.
     random_state : int, default 0
-        Same seed, same data: same weights on a CPU. None: another seed at every fit.
+        Same seed, same data: same weights on a CPU. None, as in scikit-learn: a seed drawn from
+        NumPy's global generator at every fit, so that ``numpy.random.seed`` repeats it.
     training : Training, optional
         Stages, epochs, learning rates, mini-batches, checkpoints. Default: ``Training()``. Its
         parameters can be set as ``training__epochs`` and so on.
@@ -130,7 +149,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     history_ : DataFrame
         One row per member, stage and epoch: losses, and ``weight[task]`` for each task.
     prior_ : Prior
-        Scale of each block in each task, and sharing.
+        Scale of each block in each task, and sharing; additive heads use it.
     ceiling_ : Series
         Single-task accuracies used by ``"pwinval"``; 1 where they were not needed.
     fine_tuned_ : list of bool
@@ -163,15 +182,20 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         weighting: str = "pwinval",
         ceiling: dict[str, float] | None = None,
         sharing: Literal["auto"] | float = "auto",
-        reads: Sequence[str] = ("pathways", "genes", "sites"),
-        variational: bool = True,
-        condition_on_cohort: bool = True,
-        activation: str = "identity",
-        norm: str = "none",
+        preset: Literal["default", "paper", "paper_code"] = "default",
+        reads: Sequence[str] | None = None,
+        head: str | type[Heads] | None = None,
         head_units: int | None = None,
-        likelihood: Literal["gaussian", "mse"] = "gaussian",
-        scale: Literal["m", "beta"] = "m",
-        preset: Literal["default", "paper"] = "default",
+        sampled: bool | None = None,
+        activation: str | None = None,
+        latent_activation: str | None = None,
+        norm: str | None = None,
+        dense_layers: bool | None = None,
+        start: Literal["average", "random"] | None = None,
+        variational: bool | None = None,
+        likelihood: Literal["gaussian", "mse", "bernoulli"] | None = None,
+        scale: Literal["m", "beta", "raw"] | None = None,
+        condition_on_cohort: bool | None = None,
         n_members: int = 1,
         min_site_share: float = 0.5,
         device: str = "auto",
@@ -182,15 +206,20 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         self.weighting = weighting
         self.ceiling = ceiling
         self.sharing = sharing
+        self.preset = preset
         self.reads = reads
-        self.variational = variational
-        self.condition_on_cohort = condition_on_cohort
-        self.activation = activation
-        self.norm = norm
+        self.head = head
         self.head_units = head_units
+        self.sampled = sampled
+        self.activation = activation
+        self.latent_activation = latent_activation
+        self.norm = norm
+        self.dense_layers = dense_layers
+        self.start = start
+        self.variational = variational
         self.likelihood = likelihood
         self.scale = scale
-        self.preset = preset
+        self.condition_on_cohort = condition_on_cohort
         self.n_members = n_members
         self.min_site_share = min_site_share
         self.device = device
@@ -263,7 +292,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         }
         self._arrange_sites(samples.sites)
         z = self._fit_standardizer(samples.values, cohort)
-        cohorts = self.standardizer_.cohorts_ if self.condition_on_cohort else []
+        cohorts = self.standardizer_.cohorts_ if self.design.condition_on_cohort else []
         self._coder = CovariateCoder.learn(samples.covariates, cohorts)
         order = _by_name(samples)
         data = TrainingData(
@@ -316,6 +345,34 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         """Refuse options before any work."""
         check_options(self.get_params(deep=False), OF_CLASSIFIER)
         check_options(self._training.get_params(), OF_TRAINING)
+        design = self.design
+        if design.likelihood == "bernoulli" and design.scale != "raw":
+            raise MiracleError(
+                f"likelihood is 'bernoulli' and scale {design.scale!r}; expected scale 'raw', as "
+                "standardised values leave [0, 1]"
+            )
+
+    @property
+    def design(self) -> Design:
+        """What the network is made of: the preset's, and the parameters that are not None."""
+        return self._settings().design
+
+    def _settings(self) -> Settings:
+        """Return the preset with the parts replaced that are given."""
+        options = self._training
+        design = {name: getattr(self, name) for name in OF_DESIGN}
+        if self.reads is not None:
+            design["reads"] = tuple(self.reads)
+        return make_settings(
+            self.preset,
+            options.epochs,
+            options.learning_rate,
+            options.batch_size,
+            patience=options.patience,
+            keep=options.keep,
+            kl_weight=options.kl_weight,
+            design={name: value for name, value in design.items() if value is not None},
+        )
 
     @property
     def _training(self) -> Training:
@@ -338,15 +395,18 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         """Order the sites: those of the hierarchy, then the residual ones."""
         self.hierarchy_ = self.hierarchy.restrict(sites)
         outside = sites[~sites.isin(self.hierarchy_.sites)]
-        self.residual_sites_ = outside if "sites" in self.reads else outside[:0]
+        self.residual_sites_ = outside if "sites" in self.design.reads else outside[:0]
         self.sites_ = self.hierarchy_.sites.append(self.residual_sites_)
 
     def _fit_standardizer(self, X: pd.DataFrame, cohort: np.ndarray) -> np.ndarray:
         """Learn the cohorts' statistics and return the standardised input in model order."""
-        fitted = CohortStandardizer(scale=self.scale).fit(X, cohort=cohort)
-        self.standardizer_ = CohortStandardizer.from_statistics(
-            fitted.mean_[self.sites_], fitted.sd_[self.sites_], self.scale
-        )
+        raw = self.design.scale == "raw"
+        scale = "beta" if raw else self.design.scale
+        fitted = CohortStandardizer(scale=scale).fit(X, cohort=cohort)
+        mean, sd = fitted.mean_[self.sites_], fitted.sd_[self.sites_]
+        if raw:  # of mean 0 and variance 1: nothing is done to them, and a missing one becomes 0
+            mean, sd = mean * 0, sd * 0 + 1
+        self.standardizer_ = CohortStandardizer.from_statistics(mean, sd, scale)
         return self.standardizer_.transform(X, cohort=cohort).to_numpy()
 
     def _trainer(self, data: TrainingData) -> Trainer:
@@ -362,27 +422,22 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
             self.hierarchy_,
             data,
             self.tasks_,
-            make_settings(
-                self.preset,
-                options.epochs,
-                options.learning_rate,
-                options.batch_size,
-                self.head_units,
-            ),
+            self._settings(),
             weighting=self.weighting,
             sharing=self.sharing,
             stages=options.stages,
             n_members=self.n_members,
             ceiling=ceiling,
             seed=seed,
-            network_options=self._network_options(),
             checkpoint=Checkpoint(checkpoint, options.checkpoint_every),
             progress=options.progress,
         )
 
     def _seed(self) -> int:
         """Return the seed of one fit."""
-        return secrets.randbits(32) if self.random_state is None else int(self.random_state)
+        if self.random_state is None:
+            return int(check_random_state(None).randint(2**31))
+        return int(self.random_state)
 
     def _fingerprint(self, data: TrainingData, seed: int) -> str:
         """Name this training by its parameters and data: only the same one continues a state."""
@@ -395,23 +450,13 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         digest.update(data.groups.tobytes())
         return digest.hexdigest()[:16]
 
-    def _network_options(self) -> dict[str, Any]:
-        """Return the options of a member."""
-        return {
-            "reads": tuple(self.reads),
-            "head_units": self.head_units,
-            "activation": self.activation,
-            "norm": self.norm,
-            "variational": self.variational,
-            "likelihood": self.likelihood,
-        }
-
     def _block_shares(self, data: TrainingData) -> pd.DataFrame:
         """Return each block's share of the spread of the training predictions, per task."""
-        total = pd.DataFrame(0.0, self.tasks_, list(self.reads))
+        total = pd.DataFrame(0.0, self.tasks_, list(self.design.reads))
         for member in self.members_:
+            values = member.features(data.x, data.covariates)
             with torch.no_grad():
-                shares = member.heads.shares(member.features(data.x, data.covariates))
+                shares = member.heads.shares({name: values[name] for name in member.reads})
             for block, share in shares.items():
                 total[block] += share.cpu().numpy() / len(self.members_)
         return total
@@ -462,17 +507,25 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         persistence.write(self, path)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, head: type[Heads] | None = None) -> Self:
         """Read a model written by `save`: the same parameters, attributes and predictions.
 
         A model trained on a device that this machine lacks is put on the CPU, with a warning.
 
+        Parameters
+        ----------
+        path : str or Path
+        head : subclass of Heads, optional
+            The class that a model with heads of its own was trained with. It is never imported by
+            name: a saved model brings no code.
+
         Raises
         ------
         MiracleError
-            If the folder holds no model, one of another version, or a damaged one.
+            If the folder holds no model, one of another version, or a damaged one, or if its heads
+            are of a class that is not given.
         """
-        return persistence.read(cls, path)
+        return persistence.read(cls, path, head)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

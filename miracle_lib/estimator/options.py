@@ -19,10 +19,11 @@ from miracle_lib.constraints import (
 )
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.model import Heads
+from miracle_lib.model.heads import HEADS
 from miracle_lib.model.vae import ACTIVATIONS, NORMS
 from miracle_lib.model.weighting import POLICIES
-from miracle_lib.training.member import BLOCKS
-from miracle_lib.training.settings import PRESETS
+from miracle_lib.training.settings import BLOCKS, PRESETS
 
 
 class Training(BaseEstimator):
@@ -39,6 +40,14 @@ class Training(BaseEstimator):
         Per stage, in place of the preset's. 0 epochs leave a stage out.
     batch_size : int, None or "preset", default "preset"
         Samples per mini-batch; None: all at once.
+    patience : int, None or "preset", default "preset"
+        Epochs without gain on the inner validation samples before a stage ends; None: never.
+    keep : {"best", "last"}, optional
+        Weights that a stage keeps: of its best epoch on the inner validation samples, or its last.
+        Default: the preset's.
+    kl_weight : float, optional
+        Weight of the Kullback-Leibler term, in place of the preset's; 1 is the evidence lower
+        bound, 0 leaves it out.
     checkpoint_dir : path, optional
         Where a training that is killed leaves its state; the same call to `fit` continues it.
     checkpoint_every : int, default 1
@@ -59,6 +68,9 @@ class Training(BaseEstimator):
         epochs: tuple[int, int, int] | None = None,
         learning_rate: tuple[float, float, float] | None = None,
         batch_size: int | Literal["preset"] | None = "preset",
+        patience: int | Literal["preset"] | None = "preset",
+        keep: Literal["best", "last"] | None = None,
+        kl_weight: float | None = None,
         checkpoint_dir: str | Path | None = None,
         checkpoint_every: int = 1,
         progress: bool | None = None,
@@ -67,6 +79,9 @@ class Training(BaseEstimator):
         self.epochs = epochs
         self.learning_rate = learning_rate
         self.batch_size = batch_size
+        self.patience = patience
+        self.keep = keep
+        self.kl_weight = kl_weight
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_every = checkpoint_every
         self.progress = progress
@@ -103,6 +118,17 @@ class Blocks:
         return f"one or more of {', '.join(BLOCKS)}"
 
 
+class OwnHeads:
+    """Constraint: a class of heads of one's own."""
+
+    def is_satisfied_by(self, value: Any) -> bool:
+        """Return whether a value is such a class."""
+        return isinstance(value, type) and issubclass(value, Heads)
+
+    def __str__(self) -> str:
+        return "a subclass of miracle_lib.model.Heads"
+
+
 class Policy:
     """Constraint: the name of a task-weighting policy, registered by now."""
 
@@ -119,6 +145,9 @@ OF_TRAINING: dict[str, list[Any]] = {
     "epochs": [None, PerStage(Integral)],
     "learning_rate": [None, PerStage(Real)],
     "batch_size": [None, StrOptions({"preset"}), AT_LEAST_ONE],
+    "patience": [None, StrOptions({"preset"}), AT_LEAST_ONE],
+    "keep": [None, StrOptions({"best", "last"})],
+    "kl_weight": [None, Interval(Real, 0, None, closed="left")],
     "checkpoint_dir": [None, str, Path],
     "checkpoint_every": [AT_LEAST_ONE],
     "progress": [None, "boolean"],
@@ -128,14 +157,19 @@ OF_CLASSIFIER: dict[str, list[Any]] = {
     "weighting": [Policy()],
     "ceiling": [None, Mapping],
     "sharing": [StrOptions({"auto"}), SHARE],
-    "reads": [Blocks()],
-    "variational": ["boolean"],
-    "condition_on_cohort": ["boolean"],
-    "activation": [StrOptions(set(ACTIVATIONS))],
-    "norm": [StrOptions(set(NORMS))],
+    "reads": [None, Blocks()],
+    "head": [None, StrOptions(set(HEADS)), OwnHeads()],
     "head_units": [None, AT_LEAST_ONE],
-    "likelihood": [StrOptions({"gaussian", "mse"})],
-    "scale": [StrOptions({"m", "beta"})],
+    "sampled": [None, "boolean"],
+    "activation": [None, StrOptions(set(ACTIVATIONS))],
+    "latent_activation": [None, StrOptions(set(ACTIVATIONS))],
+    "norm": [None, StrOptions(set(NORMS))],
+    "dense_layers": [None, "boolean"],
+    "start": [None, StrOptions({"average", "random"})],
+    "variational": [None, "boolean"],
+    "likelihood": [None, StrOptions({"gaussian", "bernoulli", "mse"})],
+    "scale": [None, StrOptions({"m", "beta", "raw"})],
+    "condition_on_cohort": [None, "boolean"],
     "preset": [StrOptions(set(PRESETS))],
     "n_members": [AT_LEAST_ONE],
     "min_site_share": [SHARE],

@@ -18,6 +18,8 @@ from miracle_lib.estimator.distances import KINDS, Familiarity
 from miracle_lib.estimator.options import Training
 from miracle_lib.estimator.prediction import take_device
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.model import Heads
+from miracle_lib.model.heads import HEADS
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.training import Member, Prior
@@ -71,9 +73,19 @@ def write(model: MiracleClassifier, path: str | Path) -> None:
     save_model(path, about, tensors, model.hierarchy)
 
 
-def read(cls: type[MiracleClassifier], path: str | Path) -> MiracleClassifier:
+def read(
+    cls: type[MiracleClassifier], path: str | Path, head: type[Heads] | None = None
+) -> MiracleClassifier:
     """Read a model that `write` wrote; see `MiracleClassifier.load`."""
     about, tensors, hierarchy = load_model(path)
+    own = about.parameters.get("head")
+    if own is not None and own not in HEADS:
+        if head is None or _class_name(head) != own:
+            raise MiracleError(
+                f"{path} has heads of the class {own}; give it, as in "
+                f"MiracleClassifier.load(path, head={str(own).rpartition('.')[2]})"
+            )
+        about.parameters["head"] = head
     try:
         return _rebuilt(cls, about, tensors, hierarchy)
     except KeyError as error:
@@ -102,7 +114,7 @@ def _rebuilt(
     model.standardizer_ = CohortStandardizer.from_statistics(
         _table(tensors, "mean", cohorts, sites, gaps=True),
         _table(tensors, "sd", cohorts, sites, gaps=True),
-        model.scale,
+        "beta" if model.design.scale == "raw" else model.design.scale,
     )
     pathways = model.hierarchy_.pathways
     model.familiarity_ = Familiarity(
@@ -131,8 +143,15 @@ def _rebuilt(
     return model
 
 
+def _class_name(head: type[Heads]) -> str:
+    """Return the name that a class of heads has in a saved model."""
+    return f"{head.__module__}.{head.__qualname__}"
+
+
 def _plain(value: Any) -> Any:
     """Return parameters as JSON holds them."""
+    if isinstance(value, type):
+        return _class_name(value)
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items()}
     if isinstance(value, tuple | list):
@@ -194,7 +213,7 @@ def _member(model: MiracleClassifier, tensors: dict[str, Tensor], index: int) ->
         len(model.tasks_),
         model._coder.width,
         seed=0,
-        **model._network_options(),
+        design=model.design,
     )
     start = f"{index}."
     state = {
@@ -202,6 +221,16 @@ def _member(model: MiracleClassifier, tensors: dict[str, Tensor], index: int) ->
     }
     member.load_state_dict(state)
     return member
+
+
+def _heads_in_words(parameters: dict[str, Any]) -> str:
+    """Say what the heads of a saved model are."""
+    head, units = parameters["head"], parameters["head_units"]
+    if head is None and parameters["preset"] == "default":
+        head = "additive"
+    if head == "additive":
+        return f"one hidden layer of {units} units" if units else "linear"
+    return "four layers" if head in (None, "deep") else f"of the class {head}"
 
 
 def describe_model(model_path: str | Path) -> str:
@@ -215,7 +244,6 @@ def describe_model(model_path: str | Path) -> str:
     about = read_about(model_path)
     hierarchy = Hierarchy.load(Path(model_path) / "hierarchy.npz").restrict(about.columns)
     parameters = about.parameters
-    units = parameters["head_units"]
     cohorts = "; ".join(f"{task} ({', '.join(c)})" for task, c in about.cohorts_of.items())
     lines = {
         "tasks (cohorts)": cohorts,
@@ -224,7 +252,7 @@ def describe_model(model_path: str | Path) -> str:
         "genes": f"{len(hierarchy.genes):,}",
         "pathways": f"{len(hierarchy.pathways):,}",
         "networks": str(parameters["n_members"]),
-        "heads": f"one hidden layer of {units} units" if units else "linear",
+        "heads": _heads_in_words(parameters),
         "task weighting": parameters["weighting"],
         "sharing between tasks": f"{about.sharing:.2f}",
         "least share of sites": f"{parameters['min_site_share']:.2f}",

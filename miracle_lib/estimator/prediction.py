@@ -41,7 +41,6 @@ class Prediction:
     hierarchy_: Hierarchy
     standardizer_: CohortStandardizer
     block_share_: pd.DataFrame
-    scale: str
     min_site_share: float
     _coder: CovariateCoder
     _columns: pd.Index
@@ -157,7 +156,7 @@ class Prediction:
         sites = self.hierarchy_.sites
         values = values * self.standardizer_.sd_.loc[cohort, sites].to_numpy()
         values = values + self.standardizer_.mean_.loc[cohort, sites].to_numpy()
-        values = m_to_beta(values) if self.scale == "m" else values.clip(0, 1)
+        values = m_to_beta(values) if self.standardizer_.scale == "m" else values.clip(0, 1)
         return pd.DataFrame(values, samples.names, sites)
 
     def score(

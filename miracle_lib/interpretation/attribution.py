@@ -1,7 +1,7 @@
 """Attribution of a task's logit to sites, genes and pathways."""
 
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from miracle_lib.samples import Samples, as_samples
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
     from miracle_lib.estimator.prediction import TaskLogit
-    from miracle_lib.model import MaskedLinear
+    from miracle_lib.model import MaskedLinear, TaskHeads
 
 _BATCH = 256
 Level = Literal["site", "gene", "pathway"]
@@ -183,7 +183,7 @@ def weight_products(model: "MiracleClassifier", task: str) -> dict[str, pd.Serie
     totals: dict[str, np.ndarray] = {}
     with torch.no_grad():
         for member in model.members_:
-            network, heads = member.network, member.heads.blocks
+            network, heads = member.network, cast("TaskHeads", member.heads).blocks
             weight = {k: head.output.weight[index, 0].cpu().numpy() for k, head in heads.items()}
             pathway = weight.get("pathways", np.zeros(len(h.pathways)))
             gene = edge_weights(h.gene_pathway, network.gene_to_mean) @ pathway
@@ -199,10 +199,12 @@ def weight_products(model: "MiracleClassifier", task: str) -> dict[str, pd.Serie
 
 def refuse_hidden_heads(model: "MiracleClassifier") -> None:
     """Stop where one weight per node and task is read."""
-    if model.head_units is not None:
+    if not model.design.exact:
+        units = model.design.head_units
+        kind = f"have a hidden layer of {units} units" if units else "are not linear"
         raise MiracleError(
-            f"The heads have a hidden layer of {model.head_units} units, so that no node has one "
-            "weight; expected linear heads (attribute works with both)."
+            f"The heads {kind}, so that no node has one weight; expected linear heads "
+            "(attribute works with both)."
         )
 
 

@@ -1,6 +1,6 @@
-"""Masked layers, the masked variational autoencoder, task heads and losses."""
+"""Masked layers, the masked variational autoencoder, heads and losses."""
 
-from miracle_lib.model.heads import TaskHeads
+from miracle_lib.model.heads import DeepHeads, Heads, TaskHeads
 from miracle_lib.model.losses import (
     kl_divergence,
     kl_warmup,
@@ -12,6 +12,8 @@ from miracle_lib.model.sparse_product import by_feature
 from miracle_lib.model.vae import MaskedVAE, VAEOutput
 
 __all__ = [
+    "DeepHeads",
+    "Heads",
     "MaskedLinear",
     "MaskedVAE",
     "TaskHeads",

@@ -1,8 +1,9 @@
-"""Task heads: one logit per task, as a sum over named blocks of input."""
+"""Heads: from named blocks of input to one logit per task."""
 
 import math
 from collections.abc import Mapping
 from functools import reduce
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -11,6 +12,66 @@ from torch import Tensor, nn
 from miracle_lib.errors import MiracleError
 
 Blocks = Mapping[str, Tensor]
+
+
+class Heads(nn.Module):
+    """From the blocks that a network offers to one logit per task; subclass it for your own.
+
+    A subclass is called with the arguments below and has a ``forward`` from a mapping of blocks,
+    each (batch, width), to logits (batch, n_tasks). It is trained by gradient steps.
+
+    Parameters
+    ----------
+    n_features : mapping of str to int
+        Width of each block that is read; none of width 0.
+    n_tasks : int
+    hidden : int, optional
+        The option ``head_units``; what None means is up to the heads.
+    seed : int, optional
+        Of the starting weights.
+
+    Attributes
+    ----------
+    linear : bool
+        Whether every feature has one weight per task, in ``blocks``.
+
+    Examples
+    --------
+    >>> class Nearest(Heads):
+    ...     def __init__(self, n_features, n_tasks, hidden=None, seed=None):
+    ...         super().__init__()
+    ...         self.centre = nn.Parameter(torch.zeros(n_tasks, n_features["pathways"]))
+    ...
+    ...     def forward(self, blocks):
+    ...         return -torch.cdist(blocks["pathways"], self.centre)
+    >>> Nearest({"pathways": 3}, 2)({"pathways": torch.ones(5, 3)}).shape
+    torch.Size([5, 2])
+    """
+
+    linear = False
+
+    def regularisation(self) -> Tensor:
+        """Return what is added to the sum over samples of the log loss; nothing by default."""
+        return torch.zeros(())
+
+    def contributions(self, blocks: Blocks) -> dict[str, Tensor]:
+        """Return the logits (batch, n_tasks) with all blocks but one at their mean, by block."""
+        mean = {name: block.mean(0).expand_as(block) for name, block in blocks.items()}
+        return {name: self(mean | {name: block}) for name, block in blocks.items()}
+
+    def shares(self, blocks: Blocks) -> dict[str, Tensor]:
+        """Return each block's share of the spread of the predictions over a batch, (n_tasks,).
+
+        The share of a block is the mean absolute deviation of its contribution from its own mean,
+        over the sum of these for all blocks: between 0 and 1, adding up to 1 (0 for all blocks
+        where nothing varies).
+        """
+        parts = {
+            name: (part - part.mean(0)).abs().mean(0)
+            for name, part in self.contributions(blocks).items()
+        }
+        total = reduce(torch.add, parts.values())
+        return {name: part / total.clamp_min(1e-12) for name, part in parts.items()}
 
 
 class SharedLinear(nn.Module):
@@ -93,7 +154,7 @@ class BlockHead(nn.Module):
         return own if self.hidden is None else self.hidden.penalty(sharing) + own
 
 
-class TaskHeads(nn.Module):
+class TaskHeads(Heads):
     """One logit per task: a bias plus one contribution per block of input.
 
     Parameters
@@ -142,6 +203,7 @@ class TaskHeads(nn.Module):
         heads = {name: BlockHead(width, n_tasks, hidden) for name, width in widths.items()}
         self.blocks = cast("Mapping[str, BlockHead]", nn.ModuleDict(heads))
         self.bias = nn.Parameter(torch.zeros(n_tasks))
+        self.linear = hidden is None
         self.reset_parameters(seed)
 
     @torch.no_grad()
@@ -170,20 +232,6 @@ class TaskHeads(nn.Module):
         """Return each block's part of the logits, (batch, n_tasks); they add up with the bias."""
         return {name: head(blocks[name]) for name, head in self.blocks.items()}
 
-    def shares(self, blocks: Blocks) -> dict[str, Tensor]:
-        """Return each block's share of the spread of the predictions over a batch, (n_tasks,).
-
-        The share of a block is the mean absolute deviation of its contribution from its own mean,
-        over the sum of these for all blocks: between 0 and 1, adding up to 1 (0 for all blocks
-        where nothing varies).
-        """
-        parts = {
-            name: (part - part.mean(0)).abs().mean(0)
-            for name, part in self.contributions(blocks).items()
-        }
-        total = reduce(torch.add, parts.values())
-        return {name: part / total.clamp_min(1e-12) for name, part in parts.items()}
-
     def penalty(self, strength: Mapping[str, float] | float, sharing: float = 1.0) -> Tensor:
         """Return the sum over blocks of strength times squared norm of the weights.
 
@@ -198,3 +246,59 @@ class TaskHeads(nn.Module):
             strength = dict.fromkeys(self.blocks, strength)
         parts = (strength[name] * head.penalty(sharing) for name, head in self.blocks.items())
         return reduce(torch.add, parts)
+
+
+class DeepHeads(Heads):
+    """Four layers per task on all blocks side by side, as the paper draws them.
+
+    Widths fall geometrically from that of the input to 1, with a ReLU between.
+
+    Parameters
+    ----------
+    n_features, n_tasks, seed
+        As in `Heads`.
+    hidden : int, optional
+        Width of the three hidden layers, instead of falling ones.
+
+    References
+    ----------
+    MIRACLE, 2023, arXiv 2306.13866.
+
+    Examples
+    --------
+    >>> heads = DeepHeads({"pathways": 16}, n_tasks=2)
+    >>> [layer.out_features for layer in heads.tasks[0] if isinstance(layer, nn.Linear)]
+    [8, 4, 2, 1]
+    """
+
+    def __init__(
+        self,
+        n_features: Mapping[str, int],
+        n_tasks: int,
+        hidden: int | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.names = list(n_features)
+        n = sum(n_features.values())
+        inner = [hidden or round(n**power) for power in (0.75, 0.5, 0.25)]
+        with torch.random.fork_rng(devices=[], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            self.tasks = nn.ModuleList(_layers([n, *inner, 1]) for _ in range(n_tasks))
+
+    def forward(self, blocks: Blocks) -> Tensor:
+        """Return logits, (batch, n_tasks)."""
+        x = torch.cat([blocks[name] for name in self.names], dim=1)
+        return torch.cat([layers(x) for layers in self.tasks], dim=1)
+
+
+def _layers(widths: list[int]) -> nn.Sequential:
+    """Return linear layers of these widths with a ReLU between."""
+    parts: list[nn.Module] = []
+    for n_inputs, n_outputs in pairwise(widths):
+        parts += [nn.Linear(n_inputs, n_outputs), nn.ReLU()]
+    return nn.Sequential(*parts[:-1])
+
+
+HEADS: dict[str, type[Heads]] = {"additive": TaskHeads, "deep": DeepHeads}

@@ -61,7 +61,8 @@ class MaskedVAE(nn.Module):
 
     Site -> gene -> pathway in the encoder, pathway -> gene -> site in the decoder, with one
     weight per annotated edge. The latent variable of a pathway is a distribution: mean and
-    log-variance are masked linear functions of the gene activations, with no activation on either.
+    log-variance are masked linear functions of the gene activations, with no activation on either
+    unless asked for.
     Covariates enter both halves, so that the latent need not carry them.
 
     Parameters
@@ -79,6 +80,13 @@ class MaskedVAE(nn.Module):
         Applied to the gene layers.
     norm : {"none", "batch", "layer"}
         Normalisation of the gene layers, before the activation.
+    latent_activation : str
+        Applied to latent mean and log-variance; as ``activation``.
+    dense_layers : bool
+        Put a layer from every gene to every gene behind the gene layer of the encoder, and from
+        every pathway to every pathway behind mean and log-variance, as the paper's code does.
+    start : {"average", "random"}
+        Each node starts as a noisy average of its inputs, or from random weights.
     variational : bool
         False gives a plain autoencoder: no log-variance, no sampling.
     seed : int, optional
@@ -113,20 +121,25 @@ class MaskedVAE(nn.Module):
         n_covariates: int = 0,
         likelihood: Likelihood = "gaussian",
         activation: str = "tanh",
+        latent_activation: str = "identity",
         norm: str = "none",
+        dense_layers: bool = False,
+        start: Literal["average", "random"] = "average",
         variational: bool = True,
         seed: int | None = None,
     ) -> None:
         super().__init__()
         _check("likelihood", likelihood, ("gaussian", "bernoulli", "mse"))
         _check("activation", activation, ACTIVATIONS)
+        _check("latent_activation", latent_activation, ACTIVATIONS)
         _check("norm", norm, NORMS)
+        _check("start", start, ("average", "random"))
         site_gene = sp.csr_matrix(hierarchy.site_gene)
         gene_pathway = sp.csr_matrix(hierarchy.gene_pathway)
         self.n_sites, self.n_genes = site_gene.shape
         self.n_pathways = gene_pathway.shape[1]
         self.n_covariates, self.likelihood = n_covariates, likelihood
-        self.variational = variational
+        self.variational, self.start, self.dense_layers = variational, start, dense_layers
 
         self.site_to_gene = MaskedLinear(site_gene)
         self.gene_to_mean = MaskedLinear(gene_pathway)
@@ -135,6 +148,10 @@ class MaskedVAE(nn.Module):
         self.gene_to_site = MaskedLinear(site_gene.T)
         self.encoder_norm, self.decoder_norm = (NORMS[norm](self.n_genes) for _ in range(2))
         self.activation = ACTIVATIONS[activation]()
+        self.latent_activation = ACTIVATIONS[latent_activation]()
+        self.gene_to_gene = _within(self.n_genes, dense_layers)
+        self.mean_to_mean = _within(self.n_pathways, dense_layers)
+        self.logvar_to_logvar = _within(self.n_pathways, dense_layers and variational)
         self.covariates_to_gene = _covariate_map(n_covariates, self.n_genes)
         self.covariates_to_site = _covariate_map(n_covariates, self.n_sites)
         self.site_logvar = (
@@ -144,19 +161,25 @@ class MaskedVAE(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, seed: int | None = None) -> None:
-        """Draw every weight anew: each node starts as a noisy average of its inputs."""
+        """Draw every weight anew."""
         generator = None if seed is None else torch.Generator().manual_seed(seed)
+        begin = _start_as_average if self.start == "average" else MaskedLinear.reset_parameters
         for layer in (
             self.site_to_gene,
             self.gene_to_mean,
             self.latent_to_gene,
             self.gene_to_site,
         ):
-            _start_as_average(layer, generator)
+            begin(layer, generator)
         if self.gene_to_logvar is not None:
             self.gene_to_logvar.reset_parameters(generator)
-            self.gene_to_logvar.weight.mul_(NOISE)
-            nn.init.constant_(cast(Tensor, self.gene_to_logvar.bias), INITIAL_LOGVAR)
+            if self.start == "average":
+                self.gene_to_logvar.weight.mul_(NOISE)
+                nn.init.constant_(cast(Tensor, self.gene_to_logvar.bias), INITIAL_LOGVAR)
+        for within in (self.gene_to_gene, self.mean_to_mean, self.logvar_to_logvar):
+            for parameter in within.parameters():
+                bound = len(parameter) ** -0.5
+                parameter.uniform_(-bound, bound, generator=generator)
         for norm in (self.encoder_norm, self.decoder_norm):
             if isinstance(norm, nn.BatchNorm1d | nn.LayerNorm):
                 norm.reset_parameters()
@@ -207,10 +230,26 @@ class MaskedVAE(nn.Module):
         """
         genes = self._conditioned(self.site_to_gene(x), self.covariates_to_gene, covariates)
         genes = self.activation(self.encoder_norm(genes))
-        if self.gene_to_logvar is None:
-            return genes, self.gene_to_mean(genes), None
-        logvar = LOGVAR_BOUND * torch.tanh(self.gene_to_logvar(genes) / LOGVAR_BOUND)
-        return genes, self.gene_to_mean(genes), logvar
+        if self.dense_layers:
+            genes = self.activation(self.gene_to_gene(genes))
+        logvar = None
+        if self.gene_to_logvar is not None:
+            logvar = self._latent(self.gene_to_logvar, self.logvar_to_logvar, genes)
+            logvar = LOGVAR_BOUND * torch.tanh(logvar / LOGVAR_BOUND)
+        return genes, self._latent(self.gene_to_mean, self.mean_to_mean, genes), logvar
+
+    def _latent(self, masked: MaskedLinear, within: nn.Module, genes: Tensor) -> Tensor:
+        """Return latent means or log-variances."""
+        values = masked(genes)
+        if self.dense_layers:
+            values = within(self.activation(values))
+        return self.latent_activation(values)
+
+    def draw(self, mean: Tensor, logvar: Tensor | None) -> Tensor:
+        """Return a latent drawn from its distribution; the mean for a plain autoencoder."""
+        if logvar is None:
+            return mean
+        return mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
 
     def decode(self, latent: Tensor, covariates: Tensor | None = None) -> Tensor:
         """Return the expected input, shape (batch, n_sites), for a latent (batch, n_pathways)."""
@@ -236,10 +275,8 @@ class MaskedVAE(nn.Module):
         VAEOutput
         """
         genes, mean, logvar = self.encode(x, covariates)
-        draw = self.training if sample is None else sample
-        latent = mean
-        if draw and logvar is not None:
-            latent = mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
+        sample = self.training if sample is None else sample
+        latent = self.draw(mean, logvar) if sample else mean
         return VAEOutput(self.decode(latent, covariates), mean, logvar, latent, genes)
 
     def _conditioned(
@@ -263,6 +300,11 @@ def _check(name: str, value: str, known: dict | tuple) -> None:
 def _covariate_map(n_covariates: int, n_outputs: int) -> nn.Linear | None:
     """Return a dense map without bias, or None when there is nothing to map."""
     return nn.Linear(n_covariates, n_outputs, bias=False) if n_covariates else None
+
+
+def _within(n: int, wanted: bool) -> nn.Module:
+    """Return a dense map of a layer to itself, or what passes it on."""
+    return nn.Linear(n, n) if wanted else nn.Identity()
 
 
 def _start_as_average(layer: MaskedLinear, generator: torch.Generator | None) -> None:

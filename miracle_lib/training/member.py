@@ -1,7 +1,6 @@
 """One network of the ensemble: masked autoencoder and task heads on its nodes and the sites."""
 
-from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,12 +8,21 @@ from scipy.sparse import csr_matrix, diags
 from scipy.sparse.linalg import lsqr
 from torch import Tensor, nn
 
-from miracle_lib.model import MaskedLinear, MaskedVAE, TaskHeads, by_feature
+from miracle_lib.model import MaskedLinear, MaskedVAE, TaskHeads, VAEOutput, by_feature
 from miracle_lib.model.heads import SharedLinear
 from miracle_lib.model.vae import Masks
+from miracle_lib.training.settings import BLOCKS, Design
 
-ENCODER = ("site_to_gene", "gene_to_mean", "gene_to_logvar", "encoder_norm", "covariates_to_gene")
-BLOCKS = ("pathways", "genes", "sites")
+ENCODER = (
+    "site_to_gene",
+    "gene_to_gene",
+    "gene_to_mean",
+    "gene_to_logvar",
+    "mean_to_mean",
+    "logvar_to_logvar",
+    "encoder_norm",
+    "covariates_to_gene",
+)
 DAMPING = 0.1  # of what is credited to a node, relative to the length of its weights
 CHUNK = 32  # samples per pass outside training
 PASS_VALUES = 2**21  # values of the site layer per pass, in training too: bounds memory
@@ -43,12 +51,14 @@ class Member(nn.Module):
     n_covariates : int
     seed : int
         Of every starting weight.
-    reads : sequence of {"pathways", "genes", "sites"}
-        What the heads read.
-    head_units : int, optional
-        Units of one hidden layer per head; None: linear heads.
-    **options
-        Passed on to `MaskedVAE`.
+    design : Design, optional
+
+    Attributes
+    ----------
+    network : MaskedVAE
+    heads : Heads
+    reads : list of str
+        Blocks that the heads read.
     """
 
     def __init__(
@@ -58,19 +68,19 @@ class Member(nn.Module):
         n_tasks: int,
         n_covariates: int,
         seed: int,
-        reads: Sequence[str] = BLOCKS,
-        head_units: int | None = None,
-        **options: Any,
+        design: Design | None = None,
     ) -> None:
         super().__init__()
-        self.network = MaskedVAE(hierarchy, n_covariates=n_covariates, seed=seed, **options)
+        design = design or Design()
+        self.network = MaskedVAE(hierarchy, n_covariates=n_covariates, seed=seed, **design.network)
         widths = {
             "pathways": self.network.n_pathways,
             "genes": self.network.n_genes,
             "sites": self.network.n_sites + n_outside,
         }
-        widths = {name: width for name, width in widths.items() if name in reads}
-        self.heads = TaskHeads(widths, n_tasks, head_units, seed)
+        widths = {name: width for name, width in widths.items() if name in design.reads and width}
+        self.reads, self.sampled = list(widths), design.sampled
+        self.heads = design.heads(widths, n_tasks, design.head_units, seed)
 
     @property
     def most_at_once(self) -> int:
@@ -84,12 +94,14 @@ class Member(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, x: Tensor, covariates: Tensor, rows: Tensor) -> None:
-        """Scale the starting weights to some training samples: encoder, then decoder.
+        """Scale starting weights that are averages to some training samples: encoder, then decoder.
 
         Each site's starting reconstruction is multiplied by its least-squares slope on the data,
         so that training starts from better than the mean of each site.
         """
         network = self.network.eval()
+        if network.start == "random":
+            return
         network.calibrate(self.sites(x, rows), covariates[rows])
         # Sums over samples of reconstruction, its square, its product with the data, data squared.
         sums = torch.zeros(4, network.n_sites, device=x.device)
@@ -112,16 +124,23 @@ class Member(nn.Module):
         return by_feature(x[:, : self.network.n_sites][rows]).t()
 
     def blocks(self, x: Tensor, covariates: Tensor, rows: Rows = ALL) -> dict[str, Tensor]:
-        """Return what heads can read: pathway means, gene activations, sites."""
-        genes, mean, _ = self.network.encode(self.sites(x, rows), covariates[rows])
-        return self.head_inputs(x, genes, mean, rows)
+        """Return what heads can read: pathways, gene activations, sites."""
+        genes, mean, logvar = self.network.encode(self.sites(x, rows), covariates[rows])
+        drawn = self.sampled and self.training
+        latent = self.network.draw(mean, logvar) if drawn else mean
+        return self.head_inputs(x, genes, latent, rows)
+
+    def blocks_of(self, x: Tensor, output: VAEOutput, rows: Rows) -> dict[str, Tensor]:
+        """Return what heads can read from what a pass of the network gave for some samples."""
+        latent = output.latent if self.sampled else output.mean
+        return self.head_inputs(x, output.genes, latent, rows)
 
     def head_inputs(
-        self, x: Tensor, genes: Tensor, mean: Tensor, rows: Rows = ALL
+        self, x: Tensor, genes: Tensor, latent: Tensor, rows: Rows = ALL
     ) -> dict[str, Tensor]:
         """Return the inputs of the heads from what the encoder gave for some samples."""
         return {
-            "pathways": mean[:, : self.network.n_pathways],
+            "pathways": latent[:, : self.network.n_pathways],
             "genes": genes,
             "sites": x[rows],
         }
@@ -163,12 +182,12 @@ class Member(nn.Module):
         and what covariates do to the genes, and the sites keep their deviations.
         """
         linear = isinstance(self.network.activation, nn.Identity)
+        linear &= isinstance(self.network.latent_activation, nn.Identity)
         linear &= isinstance(self.network.encoder_norm, nn.Identity)
-        if not linear or not all(name in self.heads.blocks for name in BLOCKS):
+        if not linear or self.network.dense_layers or set(self.reads) != set(BLOCKS):
             return
-        sites, genes, pathways = (
-            self.heads.blocks[name].output for name in ("sites", "genes", "pathways")
-        )
+        of_block = cast(TaskHeads, self.heads).blocks
+        pathways, genes, sites = (of_block[name].output for name in BLOCKS)
         _move(sites, genes, self.network.site_to_gene)
         _move(genes, pathways, self.network.gene_to_mean)
 

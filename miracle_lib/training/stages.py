@@ -12,6 +12,7 @@ from torch import Tensor
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.model import (
+    Heads,
     TaskHeads,
     kl_divergence,
     kl_warmup,
@@ -63,14 +64,18 @@ def task_columns(label: str, values: Tensor | np.ndarray, tasks: list[str]) -> R
     return {f"{label}[{task}]": float(v) for task, v in zip(tasks, values, strict=True)}
 
 
-def head_penalty(heads: TaskHeads, prior: Prior, blocks: Blocks, subset: int = -1) -> Tensor:
+def head_penalty(heads: Heads, prior: Prior, blocks: Blocks, subset: int = -1) -> Tensor:
     """Return half the squared length of the head weights under their prior.
+
+    Heads that are no sum over blocks say themselves what is added to their loss.
 
     Variances below a tenth of the mean count as a tenth: gradient steps cannot follow a steeper
     penalty. Linear associations say nothing of interactions, so the inputs of hidden units all
     have the same variance; a unit's input has an SD of 1, and the units of a block add up to a
     logit with the SD that was found for linear heads, or 1 if that is more.
     """
+    if not isinstance(heads, TaskHeads):
+        return heads.regularisation()
     total = heads.bias.new_zeros(())
     for number, (name, block) in enumerate(blocks.items()):
         scale, head = prior.scale[:, number], heads.blocks[name]
@@ -127,7 +132,7 @@ class GradientStage:
         *,
         weighting: Weighting | None = None,
         ceiling: Tensor | None = None,
-        penalty: Callable[[TaskHeads], Tensor] | None = None,
+        penalty: Callable[[Heads], Tensor] | None = None,
         seed: int = 0,
     ) -> None:
         self.name, self.member, self.data, self.tasks = stage.name, member, data, tasks
@@ -197,8 +202,9 @@ class GradientStage:
         return self.settings.patience is not None and self.waited >= self.settings.patience
 
     def finish(self) -> None:
-        """Return to the best weights."""
-        self.member.load_state_dict(self.best_weights)
+        """Return to the best weights, if they are to be kept."""
+        if self.settings.keep == "best":
+            self.member.load_state_dict(self.best_weights)
 
     def _step(self, rows: Tensor, epoch: int, weights: Tensor | None) -> dict[str, float]:
         """Take one gradient step and return the parts of the loss."""
@@ -264,7 +270,7 @@ class GradientStage:
         output = network(sites, covariates[rows], sample=sample)
         logits = None
         if self.classifies:
-            logits = member.heads(member.head_inputs(x, output.genes, output.mean, rows))
+            logits = member.heads(member.blocks_of(x, output, rows))
         reconstruction = reconstruction_loss(
             output.reconstruction,
             sites,
@@ -437,7 +443,7 @@ class ConvexHeads:
     def write(self, without_fold: int | None = None) -> None:
         """Set the heads to the solution on all samples, or on those outside a fold."""
         subset = -1 if without_fold is None else self.problem.folds.index(without_fold)
-        problem, heads = self.problem, self.member.heads
+        problem, heads = self.problem, cast(TaskHeads, self.member.heads)
         problem.write(self.solutions[subset], heads, subset)
         values = {name: block.values for name, block in problem.blocks.items()}
         pairs = problem.pairs

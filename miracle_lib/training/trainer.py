@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from miracle_lib.model import TaskHeads
+from miracle_lib.model import Heads
 from miracle_lib.model.vae import Masks
 from miracle_lib.model.weighting import Weighting, make_weighting
 from miracle_lib.training.checkpoint import Checkpoint
@@ -68,8 +68,6 @@ class Trainer:
     ceiling : Tensor, optional
         Single-task accuracies; found by inner single-task fits if None.
     seed : int
-    network_options : dict
-        Passed on to `Member`.
     checkpoint : Checkpoint
     progress : bool, optional
         Show a progress bar; None: only on a terminal.
@@ -85,7 +83,6 @@ class Trainer:
     n_members: int = 1
     ceiling: Tensor | None = None
     seed: int = 0
-    network_options: dict[str, Any] = field(default_factory=dict)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     progress: bool | None = None
 
@@ -127,7 +124,7 @@ class Trainer:
             len(self.tasks),
             self.data.covariates.shape[1],
             seed=epoch_seed(self.seed, "member", index),
-            **self.network_options,
+            design=self.settings.design,
         )
         return member.to(self.data.x.device)
 
@@ -205,7 +202,7 @@ class Common:
         data, n_tasks = self.trainer.data, len(self.trainer.tasks)
         values = member.features(data.x, data.covariates)
         blocks = {}
-        for name in member.heads.blocks:
+        for name in member.reads:
             if name == "sites" and self._sites is not None:
                 blocks[name] = self._sites
                 continue
@@ -338,7 +335,7 @@ class MemberFit:
             seed=epoch_seed(trainer.seed, "stage", self.index),
         )
 
-    def _penalty(self, problem: HeadProblem) -> Callable[[TaskHeads], Tensor]:
+    def _penalty(self, problem: HeadProblem) -> Callable[[Heads], Tensor]:
         """Return the penalty of the heads, from labels outside the fold that is held out."""
         subset = problem.folds.index(self.fold)
         return lambda heads: head_penalty(heads, problem.prior, problem.blocks, subset)

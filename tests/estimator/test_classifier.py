@@ -1,5 +1,6 @@
 import logging
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,9 +20,10 @@ from miracle_lib.estimator import (
     predict_table,
 )
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.model import DeepHeads, Heads
 from miracle_lib.model.weighting import POLICIES
 from miracle_lib.preprocessing import SiteSelector
-from miracle_lib.training import TrainingData
+from miracle_lib.training import PRESETS, TrainingData
 
 QUICK = {"training__epochs": (2, 3, 1), "training__progress": False}
 
@@ -182,7 +184,9 @@ def test_heads_read_what_they_are_asked_to_and_nothing_else(data, reads, tmp_pat
 
 def test_unknown_inputs_of_the_heads_are_refused(data):
     X, Y, _, hierarchy = data
-    with pytest.raises(MiracleError, match=r"reads is .*expected one or more of pathways, genes"):
+    with pytest.raises(
+        MiracleError, match=r"reads is .*expected None or one or more of pathways, genes"
+    ):
         MiracleClassifier(hierarchy, reads=("pathway",)).fit(X, Y)
 
 
@@ -382,15 +386,72 @@ def test_controls_of_the_mask_fit(data):
         assert model.score(X.iloc[1::2], Y.iloc[1::2]) > 0.7
 
 
-def test_paper_preset_trains_heads_by_gradient(data):
+@pytest.mark.parametrize("preset", ["paper", "paper_code"])
+def test_the_papers_network_is_made_of_the_same_parts(data, preset):
     X, Y, _, hierarchy = data
-    model = MiracleClassifier(
-        hierarchy, preset="paper", training=Training(epochs=(2, 40, 2), progress=False)
-    )
-    model.fit(X, Y)
+    training = Training(epochs=(2, 40, 2), learning_rate=(1e-3, 1e-2, 1e-4), progress=False)
+    model = MiracleClassifier(hierarchy, preset=preset, training=training).fit(X, Y)
+    member = model.members_[0]
+    assert isinstance(member.heads, DeepHeads)
+    assert member.reads == ["pathways"]
+    assert isinstance(member.network.activation, torch.nn.ReLU)
     history = model.history_.set_index("stage")
     assert len(history.loc["heads"]) == 40
     assert history.loc["heads", "task"].iloc[-1] < history.loc["heads", "task"].iloc[0]
+    assert ("task" in history.columns[history.loc["autoencoder"].notna().all()]) == (
+        preset == "paper_code"
+    )
+    assert (history.loc["finetune", "kl"] == 0).all() == (preset == "paper_code")
+    z = model.standardized(X[:5], "RA")
+    expected = torch.from_numpy(X.iloc[:5][model.sites_].fillna(0).to_numpy(np.float32))
+    assert torch.equal(z, expected)  # beta values as they are
+    rebuilt = model.reconstruct(X[:5])
+    assert ((rebuilt > 0) & (rebuilt < 1)).all(axis=None)
+    if preset == "paper_code":
+        assert (model.transform(X[:5]) >= 0).all(axis=None)
+
+
+def test_a_part_of_a_preset_is_replaced_by_what_is_given(data):
+    hierarchy = data[3]
+    plain = MiracleClassifier(hierarchy, preset="paper").design
+    changed = MiracleClassifier(hierarchy, preset="paper", activation="tanh").design
+    assert (plain.activation, changed.activation) == ("relu", "tanh")
+    assert replace(changed, activation="relu") == plain
+    assert MiracleClassifier(hierarchy).design == PRESETS["default"].design
+
+
+class Mean(Heads):
+    """The mean of the sites, with a weight per task."""
+
+    def __init__(self, n_features, n_tasks, hidden=None, seed=None):
+        super().__init__()
+        self.n_features, self.hidden = n_features, hidden
+        self.weight = torch.nn.Parameter(torch.zeros(n_tasks))
+
+    def forward(self, blocks):
+        return blocks["sites"].mean(1, keepdim=True) * self.weight
+
+    def regularisation(self):
+        return 1e6 * (self.weight - 1).square().sum()
+
+
+def test_heads_of_ones_own_are_trained_with_what_they_add_to_the_loss(data):
+    X, Y, _, hierarchy = data
+    X, Y = X.iloc[::4], Y.iloc[::4]
+    model = MiracleClassifier(hierarchy, head=Mean, head_units=7, reads=("sites", "genes"))
+    model.set_params(training__epochs=(1, 150, 1), training__keep="last", training__patience=None)
+    model.fit(X, Y)
+    heads = model.members_[0].heads
+    widths = {"genes": len(hierarchy.genes), "sites": X.shape[1]}
+    assert (heads.n_features, heads.hidden) == (widths, 7)
+    torch.testing.assert_close(heads.weight, torch.ones(2), atol=0.03, rtol=0)
+    z = model.standardized(X, "RA")
+    np.testing.assert_allclose(
+        model.logit_module("RA")(z).detach(), z.mean(1), atol=0.01, rtol=0.03
+    )
+    assert model.block_share_["sites"].tolist() == [1, 1]
+    assert model.block_share_["genes"].tolist() == [0, 0]
+    assert clone(model).head is Mean
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -473,7 +534,15 @@ def test_bad_input_is_named(data, what, message):
         ),
         ({"activation": "sine"}, r"activation is 'sine'"),
         ({"head_units": 0}, r"head_units is 0; expected None or a whole number of at least 1"),
-        ({"likelihood": "bernoulli"}, r"likelihood is 'bernoulli'; expected 'gaussian' or 'mse'"),
+        (
+            {"likelihood": "bernoulli"},
+            r"likelihood is 'bernoulli' and scale 'm'; expected scale 'raw'",
+        ),
+        (
+            {"head": "linear"},
+            r"head is 'linear'; expected None, 'additive' or 'deep' or a subclass",
+        ),
+        ({"head": torch.nn.Linear}, r"head is .*Linear.*; expected .* a subclass of .*Heads"),
     ],
 )
 def test_unknown_options_are_named(data, options, message):

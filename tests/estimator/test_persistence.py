@@ -12,8 +12,9 @@ from sklearn.base import clone
 
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.errors import MiracleError
-from miracle_lib.estimator import MiracleClassifier, Training
+from miracle_lib.estimator import MiracleClassifier, Training, describe_model
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.model import TaskHeads
 from miracle_lib.preprocessing.sex import SexReference
 from miracle_lib.training.storage import Card, CohortCard
 
@@ -134,6 +135,40 @@ def test_what_was_fitted_comes_back(data, tmp_path, how):
     assert (loaded.predict(X) == model.predict(X)).all()
     again = clone(loaded).fit(X, y)
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+class OwnHeads(TaskHeads):
+    """Heads whose class is not the library's."""
+
+
+class OtherHeads(TaskHeads):
+    """Another such class."""
+
+
+def test_a_model_with_heads_of_its_own_is_loaded_with_their_class_only(data, tmp_path):
+    X, Y, _, hierarchy = data
+    training = Training(epochs=(1, 1, 0), progress=False)
+    model = MiracleClassifier(hierarchy, head=OwnHeads, training=training).fit(X, Y)
+    model.save(tmp_path / "model")
+    for wrong in ({}, {"head": OtherHeads}):
+        with pytest.raises(MiracleError, match=r"has heads of the class .*\.OwnHeads; give it"):
+            MiracleClassifier.load(tmp_path / "model", **wrong)
+    loaded = MiracleClassifier.load(tmp_path / "model", head=OwnHeads)
+    assert_same(model, loaded)
+    assert loaded.head is OwnHeads
+    pd.testing.assert_frame_equal(loaded.predict_proba(X), model.predict_proba(X))
+    assert "of the class" in describe_model(tmp_path / "model")
+
+
+def test_the_papers_network_comes_back(data, tmp_path):
+    X, Y, _, hierarchy = data
+    training = Training(epochs=(1, 1, 1), keep="best", kl_weight=0.5, patience=3, progress=False)
+    model = MiracleClassifier(hierarchy, preset="paper_code", training=training).fit(X, Y)
+    model.save(tmp_path / "model")
+    loaded = MiracleClassifier.load(tmp_path / "model")
+    assert_same(model, loaded)
+    pd.testing.assert_frame_equal(loaded.reconstruct(X), model.reconstruct(X))
+    assert "four layers" in describe_model(tmp_path / "model")
 
 
 def test_a_model_of_a_machine_with_a_gpu_loads_without_one(data, model, folder, caplog):

@@ -243,6 +243,16 @@ def test_without_a_seed_every_fit_is_another(one_task):
     assert (one.predict_proba(X) != two.predict_proba(X)).any()
 
 
+def test_without_a_seed_numpys_global_generator_says_what_is_drawn(one_task, monkeypatch):
+    X, y, _, model = one_task
+    found = []
+    for seed in (0, 0, 1):
+        monkeypatch.setattr(np.random.mtrand, "_rand", np.random.RandomState(seed))
+        found.append(clone(model).set_params(random_state=None).fit(X, y).predict_proba(X))
+    assert (found[0] == found[1]).all()
+    assert (found[0] != found[2]).any()
+
+
 def test_infinite_covariates_are_refused(one_task):
     X, y, obs, model = one_task
     covariates = obs[["age"]].astype(float)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.model import TaskHeads, masked_task_loss
+from miracle_lib.model import DeepHeads, Heads, TaskHeads, masked_task_loss
 
 WIDTHS = {"pathways": 3, "genes": 4, "residual": 0}
 
@@ -126,3 +126,36 @@ def test_heads_without_input_or_task_are_refused():
         TaskHeads({"pathways": 0}, 2)
     with pytest.raises(MiracleError, match="heads for 0 tasks"):
         TaskHeads({"pathways": 3}, [])
+
+
+@pytest.mark.parametrize("hidden", [None, 5])
+def test_what_is_said_of_any_heads_is_what_is_said_of_a_sum(blocks, hidden):
+    heads = randomised(TaskHeads(WIDTHS, 2, hidden=hidden))
+    read = {name: block for name, block in blocks.items() if block.shape[1]}
+    own, general = (kind.contributions(heads, read) for kind in (TaskHeads, Heads))
+    for name, part in own.items():
+        torch.testing.assert_close(part - part.mean(0), general[name] - general[name].mean(0))
+
+
+def test_deep_heads_are_four_layers_per_task_from_all_blocks(blocks):
+    heads = DeepHeads({"pathways": 3, "genes": 4}, 2, seed=0)
+    for layers in heads.tasks:
+        linear = [each for each in layers if isinstance(each, torch.nn.Linear)]
+        assert [each.in_features for each in linear] == [7, 4, 3, 2]
+        assert linear[-1].out_features == 1
+    x = torch.cat([blocks["pathways"], blocks["genes"]], dim=1)
+    first, *rest = (each for each in heads.tasks[1] if isinstance(each, torch.nn.Linear))
+    for layer in rest:
+        first, x = layer, first(x).relu()
+    torch.testing.assert_close(heads(blocks)[:, 1:], first(x))
+    wide = DeepHeads({"pathways": 3}, 1, hidden=6)
+    assert [p.shape[0] for p in wide.parameters() if p.ndim == 2] == [6, 6, 6, 1]
+
+
+def test_deep_heads_start_as_their_seed_says():
+    before = torch.random.get_rng_state()
+    one, same, other = (DeepHeads({"pathways": 9}, 2, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    for a, b, c in zip(one.parameters(), same.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert not torch.equal(a, c)

@@ -235,3 +235,37 @@ def test_gpu_equals_cpu():
     expected = vae(x, covariates)
     for ours, reference in zip(vae.cuda()(x.cuda(), covariates.cuda()), expected, strict=True):
         torch.testing.assert_close(ours.cpu(), reference)
+
+
+def test_relu_on_the_latent_keeps_mean_and_log_variance_from_falling_below_zero():
+    masks = random_hierarchy(40, 12, 8)
+    x = torch.randn(30, 40, generator=torch.Generator().manual_seed(0))
+    plain, relu = (
+        MaskedVAE(masks, latent_activation=each, start="random", seed=0).encode(x)[1:]
+        for each in ("identity", "relu")
+    )
+    for free, bounded in zip(plain, relu, strict=True):
+        assert (free < 0).any()
+        torch.testing.assert_close(bounded, free.clamp_min(0))
+
+
+def test_dense_layers_let_every_site_reach_every_pathway():
+    vae = MaskedVAE(TOY, dense_layers=True, activation="tanh", seed=0)
+    assert (reach(lambda x: vae.encode(x)[1], 4) != 0).all()
+    assert torch.equal(reach(vae.decode, 2) != 0, torch.tensor([[1, 1, 0, 0], [0, 1, 0, 0]]) > 0)
+    genes = vae.activation(vae.gene_to_gene(vae.activation(vae.site_to_gene(torch.ones(1, 4)))))
+    expected = vae.mean_to_mean(vae.activation(vae.gene_to_mean(genes)))
+    torch.testing.assert_close(vae.encode(torch.ones(1, 4))[1], expected)
+    same = MaskedVAE(TOY, dense_layers=True, activation="tanh", seed=0)
+    for ours, theirs in zip(vae.parameters(), same.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_random_start_is_no_average():
+    masks = random_hierarchy(400, 5, 3)
+    weights = {
+        start: MaskedVAE(masks, start=start, seed=0).site_to_gene.weight.detach()
+        for start in ("average", "random")
+    }
+    assert (weights["average"] > 0).float().mean() > 0.99
+    assert 0.4 < (weights["random"] > 0).float().mean() < 0.6

@@ -15,7 +15,7 @@ from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.model import MaskedLinear, TaskHeads
 from miracle_lib.model.weighting import POLICIES
 from miracle_lib.preprocessing import CohortStandardizer
-from miracle_lib.training import Checkpoint, Trainer, TrainingData, make_settings
+from miracle_lib.training import PRESETS, Checkpoint, Trainer, TrainingData, make_settings
 from miracle_lib.training.prior import Prior
 from miracle_lib.training.settings import list_stages
 from miracle_lib.training.stages import GradientStage, head_penalty, task_gradients
@@ -38,6 +38,12 @@ def make_trainer(**options):
     )
     settings = make_settings("default", (3, 3, 3), None, 32)
     return Trainer(hierarchy, data, TASKS, settings, **({"progress": False} | options))
+
+
+def gradient_settings(epochs, learning_rate=None, **design):
+    """The paper's schedule for the network of the default preset."""
+    design = vars(PRESETS["default"].design) | design
+    return make_settings("paper", epochs, learning_rate, design=design)
 
 
 def first_fit(trainer):
@@ -119,10 +125,10 @@ def test_other_ways_of_training_continue_too(tmp_path, kind):
         made = make_trainer(
             checkpoint=checkpoint,
             stages="joint" if kind == "joint" else "three",
-            network_options={"head_units": 3 if kind == "hidden heads" else None},
         )
         if kind != "joint":
-            made.settings = make_settings("paper", (1, 3, 1), None, "preset")
+            units = 3 if kind == "hidden heads" else None
+            made.settings = gradient_settings((1, 3, 1), head_units=units)
         return made
 
     straight = trainer(Checkpoint()).fit()
@@ -175,6 +181,46 @@ def test_stages_are_a_list_of_what_counts_and_what_is_trained():
     assert (joint.settings.epochs, joint.trains) == (5, ("autoencoder", "heads"))
 
 
+def test_the_codes_heads_are_trained_from_the_first_stage_on():
+    described, coded = (list_stages(make_settings(preset)) for preset in ("paper", "paper_code"))
+    assert described[1:] == coded[1:]
+    assert described[0].trains == ("autoencoder",)
+    assert coded[0].trains == ("autoencoder", "heads")
+    assert coded[0].losses == ("autoencoder", "tasks")
+    assert [stage.settings.epochs for stage in coded] == [800, 800, 800]
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_stage_keeps_its_best_or_its_last_weights(keep):
+    trainer = make_trainer()
+    trainer.settings = make_settings("default", (0, 0, 4), (1, 1, 0.5), 32, keep=keep)
+    fit = first_fit(trainer)
+    heads = fit.convex_heads()
+    stage = fit.gradient(trainer.list_stages()[-1], heads)
+    start = stage.best_score
+    for epoch in range(4):
+        last = stage.run(epoch)["validation"]
+    assert last > start  # so large a rate does harm
+    stage.finish()
+    expected = {"best": stage.best_score, "last": last}[keep]
+    assert stage.measure(stage.validation)["validation"] == pytest.approx(expected)
+
+
+def test_heads_read_a_draw_of_the_latent_while_they_are_trained():
+    trainer = make_trainer()
+    trainer.settings = make_settings("default", design={"sampled": True})
+    member = trainer.new_member(0)
+    x, covariates = trainer.data.x, trainer.data.covariates
+    training, again = (member.train().blocks(x, covariates) for _ in range(2))
+    rest = member.eval().blocks(x, covariates)
+    mean = member.features(x, covariates)["pathways"]
+    torch.testing.assert_close(rest["pathways"], mean)
+    assert (training["pathways"] != again["pathways"]).all()
+    assert torch.equal(training["genes"], rest["genes"])
+    sd = (training["pathways"] - mean).detach().std()
+    assert float(sd) == pytest.approx(np.exp(-1), rel=0.1)  # the log-variance starts at -2
+
+
 def test_stages_run_in_order_and_train_what_they_should():
     trainer = make_trainer()
     history = trainer.fit().history
@@ -216,7 +262,7 @@ def test_joint_training_is_one_stage_of_everything():
 
 def test_a_single_gradient_epoch_leaves_the_encoder_alone_where_it_is_frozen():
     trainer = make_trainer()
-    trainer.settings = make_settings("paper", (0, 2, 0), (1e-3, 1e-2, 1e-4), "preset")
+    trainer.settings = gradient_settings((0, 2, 0), learning_rate=(1e-3, 1e-2, 1e-4))
     trained = trainer.fit()
     fresh = first_fit(trainer)
     fresh.calibrate()
@@ -228,7 +274,8 @@ def test_a_single_gradient_epoch_leaves_the_encoder_alone_where_it_is_frozen():
 
 
 def test_a_batch_taken_in_parts_has_the_gradient_of_the_whole(monkeypatch):
-    trainer = make_trainer(network_options={"variational": False})
+    trainer = make_trainer()
+    trainer.settings = make_settings("default", (3, 3, 3), None, 32, design={"variational": False})
     trainer.data.x[trainer.data.x == 0] = 0.1  # with missing sites the parts weigh by samples
     found = []
     for most in (90, 11):  # parts of 11 hold samples of one task, or of both
