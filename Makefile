@@ -25,16 +25,9 @@ test: .venv/installed
 	$(BIN)/pytest -q --doctest-modules miracle_lib
 	$(BIN)/jupyter-book build book/ -W -n --keep-going --quiet
 
-# Execute the notebooks with their defaults and keep the outputs that nbval compares.
+# Execute the notebooks with their defaults, those that changed, and keep the outputs for nbval.
 notebooks: .venv/installed
-	mkdir -p runs
-	for notebook in notebooks/0*.ipynb; do \
-	  $(BIN)/papermill --no-progress-bar --cwd notebooks $$notebook runs/refreshed.ipynb && \
-	  mv runs/refreshed.ipynb $$notebook || exit 1; \
-	done
-	$(BIN)/nbstripout --keep-output --keep-count \
-	  --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" \
-	  notebooks/0*.ipynb
+	$(BIN)/python -m miracle_lib.pipeline.committed
 
 clean:
 	rm -rf _build book/notebooks runs

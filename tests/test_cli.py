@@ -117,7 +117,7 @@ def test_who_executes_a_notebook_keeps_its_figures(one_notebook):
         "open_run(seed=seed).figure(style.new_figure(1), 'line')"
     )
     execute_run(run)
-    assert (run.directory / "figures" / "line.png").read_bytes().startswith(b"\x89PNG")
+    assert (run.directory / "figures" / "line.svg").read_text().startswith("<svg")
 
 
 def test_a_failing_notebook_keeps_its_copy_with_the_error(one_notebook):

@@ -4,6 +4,7 @@ import base64
 import logging
 import re
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,9 @@ from miracle_lib.resources import NOTEBOOKS
 from miracle_lib.store import environment, only_one
 
 log = logging.getLogger(__name__)
+
+DRAWING = ("matplotlib", "plotly")
+DISPLAY = "from miracle_lib.plots.style import displayed"  # called by a run, named by no notebook
 
 # The steps a notebook shows; they are run before it, where their progress can be seen.
 STEPS_OF = {
@@ -44,43 +48,59 @@ def parameters_of(notebook: Path) -> list[str]:
     return list(papermill.inspect_notebook(str(notebook)))
 
 
-def _key(run: Run, notebook: Path, values: dict[str, Any]) -> str:
-    """Hash of a notebook's source, its parameters and the results it shows."""
+def key_of(run: Run, notebook: Path, values: dict[str, Any]) -> str:
+    """Return the hash of all that the outputs of a notebook depend on.
+
+    Its cells, the code of this package that they name, its parameters, the results that it shows,
+    and the versions of the packages that compute and draw.
+    """
     nbformat, _ = _notebook_tools()
     cells = nbformat.read(notebook, as_version=4).cells
     source = [(cell.cell_type, cell.source) for cell in cells]
-    code = code_behind("\n".join(text for kind, text in source if kind == "code"))
+    code = code_behind("\n".join([DISPLAY, *(text for kind, text in source if kind == "code")]))
     steps = [run.key(name) for name in STEPS_OF[notebook.stem]]
     # A notebook audits the published markers itself.
-    return digest([source, code, values, steps, run.reads("markers"), environment()])
+    read = [run.banner, run.reads("markers")]
+    return digest([source, code, values, steps, read, environment(), [*map(version, DRAWING)]])
 
 
-def _execute(run: Run, notebook: Path) -> None:
-    """Execute one notebook into the run directory unless the same is there already."""
-    nbformat, papermill = _notebook_tools()
-    every = run.parameters.model_dump()
-    values = {name: every[name] for name in parameters_of(notebook)}
-    target = run.directory / "notebooks" / notebook.name
-    key = _key(run, notebook, values)
-    if target.is_file():
-        executed = nbformat.read(target, as_version=4)
-        if executed.metadata.get("miracle") == {"key": key}:
-            log.info("%s: unchanged, not run again", notebook.stem)
-            return
+def execute_notebook(notebook: Path, target: Path, cwd: Path, values: dict[str, Any]) -> Any:
+    """Execute a notebook into a file, which on an error keeps it.
+
+    Returns
+    -------
+    NotebookNode
+
+    Raises
+    ------
+    MiracleError
+    """
+    _, papermill = _notebook_tools()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        executed = papermill.execute_notebook(
-            str(notebook),
-            str(target),
-            parameters=values,
-            cwd=str(target.parent),
-            kernel_name="python3",
+        return papermill.execute_notebook(
+            str(notebook), str(target), parameters=values, cwd=str(cwd), kernel_name="python3"
         )
     except papermill.PapermillExecutionError as error:
         raise MiracleError(
             f"{notebook.name}: {error.ename}: {error.evalue.splitlines()[0]} "
             f"(the executed copy with the error is {target})."
         ) from None
+
+
+def _execute(run: Run, notebook: Path) -> None:
+    """Execute one notebook into the run directory unless the same is there already."""
+    nbformat, _ = _notebook_tools()
+    every = run.parameters.model_dump()
+    values = {name: every[name] for name in parameters_of(notebook)}
+    target = run.directory / "notebooks" / notebook.name
+    key = key_of(run, notebook, values)
+    if target.is_file():
+        executed = nbformat.read(target, as_version=4)
+        if executed.metadata.get("miracle") == {"key": key}:
+            log.info("%s: unchanged, not run again", notebook.stem)
+            return
+    executed = execute_notebook(notebook, target, target.parent, values)
     _keep_figures(executed, run.directory / "figures")
     executed.metadata["miracle"] = {"key": key}
     with atomic_path(target) as temporary:

@@ -211,16 +211,9 @@ class Run:
         name : str
             Name of its file in ``figures``, without the ending.
         """
-        from IPython.display import SVG, Image
+        from miracle_lib.plots.style import displayed
 
-        from miracle_lib.plots import style
-
-        ending, picture = style.rendered(drawn)
-        shown = {"metadata": {"file": f"{name}.{ending}"}}
-        if ending == "svg":
-            return SVG(picture.decode(), **shown)
-        width = int(96 * drawn.get_figwidth())  # pixels of a page; the file has twice as many
-        return Image(picture, width=width, **shown)
+        return displayed(drawn, name)
 
     @property
     def banner(self) -> str:

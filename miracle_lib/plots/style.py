@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from io import BytesIO
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import matplotlib as mpl
+import PIL.Image
 from matplotlib.figure import Figure
-from PIL import Image
+
+if TYPE_CHECKING:
+    from IPython.display import SVG, Image
 
 WIDTH = 8.0  # inches: the text column of a page, 768 pixels of 96 an inch
 SHARPNESS = 2  # pixels of the file per pixel of the page
@@ -99,6 +102,29 @@ def shorten(name: str, length: int) -> str:
     return f"{name[: length - 1 - tail].rstrip()}…{name[len(name) - tail :].lstrip()}"
 
 
+def displayed(figure: Figure, name: str) -> Image | SVG:
+    """Return what a notebook shows of a figure.
+
+    Parameters
+    ----------
+    figure : Figure
+    name : str
+        Of its file, without the ending; who executes the notebook keeps it under that name.
+
+    Returns
+    -------
+    IPython.display.Image or SVG
+    """
+    from IPython.display import SVG, Image
+
+    ending, picture = rendered(figure)
+    about = {"metadata": {"file": f"{name}.{ending}"}}
+    if ending == "svg":
+        return SVG(picture.decode(), **about)
+    width = int(96 * figure.get_figwidth())  # pixels of a page; the file has twice as many
+    return Image(picture, width=width, **about)
+
+
 def rendered(figure: Figure) -> tuple[str, bytes]:
     """Return a figure as a file: a vector graphic where that is small, else pixels.
 
@@ -162,6 +188,6 @@ def png(figure: Figure) -> bytes:
     """
     full, reduced = BytesIO(), BytesIO()
     figure.savefig(full, format="png", dpi=96 * SHARPNESS, facecolor="white")
-    colours = Image.open(full).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    colours = PIL.Image.open(full).convert("RGB").quantize(256, dither=PIL.Image.Dither.NONE)
     colours.save(reduced, format="png", optimize=True, dpi=(96 * SHARPNESS, 96 * SHARPNESS))
     return reduced.getvalue()
