@@ -10,6 +10,7 @@ from miracle_lib.cohorts.pairs import list_pairs
 from miracle_lib.cohorts.phenotypes import covariate_names, read_phenotypes
 from miracle_lib.cohorts.sample_tables import read_samples
 from miracle_lib.cohorts.series_matrix import SeriesMatrix, read_series_matrix
+from miracle_lib.cohorts.simulated_hospital import Hospital
 from miracle_lib.cohorts.simulation import Simulation, simulate_cohorts
 from miracle_lib.cohorts.site_table import SiteTable
 from miracle_lib.cohorts.supplementary import read_supplementary
@@ -17,6 +18,7 @@ from miracle_lib.cohorts.tables import read_beta_values, read_table
 
 __all__ = [
     "CohortManifest",
+    "Hospital",
     "SeriesMatrix",
     "Simulation",
     "SiteTable",

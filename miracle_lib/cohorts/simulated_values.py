@@ -28,18 +28,34 @@ class People:
     activity: np.ndarray
 
 
-def draw_people(rng: np.random.Generator, task: str, n: int, n_modules: int, null: bool) -> People:
-    """Draw age, sex, smoking, cell fractions and labels of one cohort."""
+def draw_people(
+    rng: np.random.Generator,
+    task: str,
+    n: int,
+    n_modules: int,
+    null: bool,
+    *,
+    name: str | None = None,
+    cases: float = 0.5,
+    granulocytes: float = 0.0,
+) -> People:
+    """Draw age, sex, smoking, cell fractions and labels of one cohort.
+
+    Its samples are called after ``name``, by default the task; of `Hospital` it takes ``cases``
+    and ``granulocytes``.
+    """
+    name = task if name is None else name
     n_subjects = n - round(_REPEATED * n)
     case = np.zeros(n_subjects)
-    case[rng.permutation(n_subjects)[: n_subjects // 2]] = 1
+    case[rng.permutation(n_subjects)[: int(cases * n_subjects)]] = 1
     link = np.zeros(3) if null else rng.uniform(0, 1, 3)
     age = np.clip(rng.normal(rng.uniform(35, 55), 12, n_subjects) + 3 * link[0] * case, 18, 85)
     female = rng.random(n_subjects) < rng.uniform(0.45, 0.8)
     smokes = rng.random(n_subjects) < 0.2 + 0.12 * link[1] * case
     formerly = rng.random(n_subjects) < 0.25
     alpha = 40 * np.array(list(CELL_TYPES.values()))
-    alpha = alpha + np.outer(case, [0, -1, 0, 0, 0, 6]) * link[2]
+    inflamed = case * link[2] + (1 - case) * granulocytes
+    alpha = alpha + np.outer(inflamed, [0, -1, 0, 0, 0, 6])
     fractions = rng.standard_gamma(alpha)
     fractions /= fractions.sum(axis=1, keepdims=True)
     active = rng.random((n_subjects, n_modules)) < _PENETRANCE
@@ -54,8 +70,8 @@ def draw_people(rng: np.random.Generator, task: str, n: int, n_modules: int, nul
     digits = max(len(str(n)), 3)
     obs = pd.DataFrame(
         {
-            "cohort": f"Simulated {task}",
-            "subject": [f"{task}-S{number:0{digits}d}" for number in subject + 1],
+            "cohort": f"Simulated {name}",
+            "subject": [f"{name}-S{number:0{digits}d}" for number in subject + 1],
             "task": task,
             "label": case[subject],
             "age": (age[subject] + repeated).round(1),
@@ -63,7 +79,7 @@ def draw_people(rng: np.random.Generator, task: str, n: int, n_modules: int, nul
             "smoking": smoking[subject],
             "tissue": "whole blood (simulated)",
         },
-        index=[f"{task}-{number:0{digits}d}" for number in range(1, n + 1)],
+        index=[f"{name}-{number:0{digits}d}" for number in range(1, n + 1)],
     )
     for index, cell in enumerate(CELL_TYPES):
         obs[f"cell_{cell}"] = fractions[subject, index]
@@ -99,6 +115,7 @@ def _factors(rng: np.random.Generator, people: People, graph: Graph) -> _Factors
 def draw_values(
     rng: np.random.Generator,
     graph: Graph,
+    traits: Traits,
     people: dict[str, People],
     modules: dict[str, list[Module]],
     missing: float,
@@ -106,7 +123,6 @@ def draw_values(
 ) -> dict[str, np.ndarray]:
     """Generate all beta values, a block of sites at a time."""
     n_sites = len(graph.var)
-    traits = _Traits.draw(rng, graph)
     factors = {task: _factors(rng, group, graph) for task, group in people.items()}
     stretch = {task: np.exp(rng.normal(0, cohort_effect / 6)) for task in people}
     shifts = {task: _shifts(planted, n_sites) for task, planted in modules.items()}
@@ -154,7 +170,7 @@ def _beta(m: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Traits:
+class Traits:
     """Per site: mean and SD in M-values, its gene, and what age, sex, smoke and cells do."""
 
     mean: np.ndarray
@@ -165,7 +181,7 @@ class _Traits:
     coefficients: np.ndarray
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, graph: Graph) -> _Traits:
+    def draw(cls, rng: np.random.Generator, graph: Graph) -> Traits:
         """Draw the traits of every site; promoters are mostly unmethylated."""
         n = len(graph.var)
         kind = rng.random(n) + np.where(graph.promoter, -0.25, 0.05)

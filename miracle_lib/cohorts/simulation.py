@@ -16,7 +16,8 @@ from miracle_lib.cohorts.simulated_annotation import (
     validation_sets,
 )
 from miracle_lib.cohorts.simulated_effects import Module, plant
-from miracle_lib.cohorts.simulated_values import draw_people, draw_values
+from miracle_lib.cohorts.simulated_hospital import Hospital
+from miracle_lib.cohorts.simulated_values import People, Traits, draw_people, draw_values
 from miracle_lib.errors import MiracleError
 
 PAPER_SIZES = {"IBD": 53, "MS": 88, "Psoriasis": 79, "RA": 49, "SLE": 160, "T1D": 118}
@@ -57,6 +58,8 @@ class Simulation:
         Two further libraries over the same genes whose sets have other boundaries.
     truth : Truth
         Planted pathways, genes and sites of every task.
+    hospitals : list of AnnData
+        Further cohorts of the tasks, seen in other hospitals.
     """
 
     cohorts: dict[str, AnnData]
@@ -64,6 +67,7 @@ class Simulation:
     gene_sets: dict[str, list[str]]
     validation_sets: dict[str, dict[str, list[str]]]
     truth: Truth
+    hospitals: list[AnnData]
 
 
 def simulate_cohorts(
@@ -80,6 +84,7 @@ def simulate_cohorts(
     cohort_effect: float = 0.5,
     annotation: tuple[pd.DataFrame, Mapping[str, Sequence[str]]] | None = None,
     null: bool = False,
+    hospitals: Mapping[str, Sequence[Hospital]] | None = None,
     random_state: int = 0,
 ) -> Simulation:
     """Simulate one case/control cohort per task with planted pathway effects.
@@ -115,13 +120,15 @@ def simulate_cohorts(
         A real (site_gene, gene_sets) to simulate on; rows without a gene are sites without one.
     null : bool, default False
         Plant nothing, and make nothing depend on being a case.
+    hospitals : mapping of str to sequence of Hospital, optional
+        Further cohorts of some tasks, by task. The first cohorts are the same with and without.
     random_state : int, default 0
         Seed; the same arguments give the same values.
 
     Returns
     -------
     Simulation
-        Cohorts, annotation, gene sets, validation sets and truth.
+        Cohorts, annotation, gene sets, validation sets, truth and other hospitals.
 
     Raises
     ------
@@ -137,7 +144,10 @@ def simulate_cohorts(
     ['direction', 'pathway', 'shared', 'task']
     """
     sizes = dict(PAPER_SIZES if sizes is None else sizes)
+    hospitals = hospitals or {}
     _check_arguments(sizes, n_planted, effect, shared, outside, missing, cohort_effect)
+    if unknown := hospitals.keys() - sizes:
+        raise MiracleError(f"hospitals names {min(unknown)!r}, which is not a task of sizes.")
     rng = np.random.default_rng(random_state)
     if annotation is None:
         n_sites = 2000 if n_sites is None else n_sites
@@ -153,20 +163,52 @@ def simulate_cohorts(
     people = {
         task: draw_people(rng, task, n, len(modules[task]), null) for task, n in sizes.items()
     }
-    values = draw_values(rng, graph, people, modules, missing, cohort_effect)
+    traits = Traits.draw(rng, graph)
+    values = draw_values(rng, graph, traits, people, modules, missing, cohort_effect)
     settings = f"effect {effect}, shared {shared}, outside {outside}, seed {random_state}"
-    cohorts = {
-        task: AnnData(
-            values[task],
-            obs=people[task].obs,
-            var=graph.var,
-            uns={"provenance": {"source": "simulated", "settings": settings}},
-        )
-        for task in sizes
-    }
-    return Simulation(
-        cohorts, site_gene, gene_sets, validation_sets(rng, gene_sets), _truth(modules, graph)
+    cohorts = {task: _as_cohort(values[task], people[task], graph, settings) for task in sizes}
+    validation = validation_sets(rng, gene_sets)
+    others = [
+        _elsewhere(task, number, hospital, graph, traits, modules[task], missing, null, rng)
+        for task, of_task in hospitals.items()
+        for number, hospital in enumerate(of_task, start=2)
+    ]
+    return Simulation(cohorts, site_gene, gene_sets, validation, _truth(modules, graph), others)
+
+
+def _as_cohort(values: np.ndarray, people: People, graph: Graph, settings: str) -> AnnData:
+    """Put values and people together."""
+    provenance = {"source": "simulated", "settings": settings}
+    return AnnData(values, obs=people.obs, var=graph.var, uns={"provenance": provenance})
+
+
+def _elsewhere(
+    task: str,
+    number: int,
+    hospital: Hospital,
+    graph: Graph,
+    traits: Traits,
+    modules: list[Module],
+    missing: float,
+    null: bool,
+    rng: np.random.Generator,
+) -> AnnData:
+    """Simulate a task in another hospital: same disease, same sites, other people and levels."""
+    people = draw_people(
+        rng,
+        task,
+        hospital.n,
+        len(modules),
+        null,
+        name=f"{task} (hospital {number})",
+        cases=hospital.cases,
+        granulocytes=hospital.granulocytes,
     )
+    values = draw_values(
+        rng, graph, traits, {task: people}, {task: modules}, missing, hospital.cohort_effect
+    )
+    present = rng.random(len(graph.var)) >= hospital.absent
+    return _as_cohort(values[task], people, graph, str(hospital))[:, present].copy()
 
 
 def _check_arguments(

@@ -98,6 +98,11 @@ def calibration(
     return beta[:, 0], beta[:, 1]
 
 
+def calibration_intercept(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Intercept of :func:`calibration`."""
+    return calibration(label, score, weights)[0]
+
+
 def calibration_slope(label: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Slope of :func:`calibration`."""
     return calibration(label, score, weights)[1]
@@ -131,6 +136,7 @@ _FUNCTIONS: dict[str, Callable] = {
     "balanced_accuracy": balanced_accuracy,
     "mcc": mcc,
     "brier": brier,
+    "calibration_intercept": calibration_intercept,
     "calibration_slope": calibration_slope,
 }
 

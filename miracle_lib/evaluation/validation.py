@@ -67,7 +67,13 @@ def evaluate_fold(
         The fitted clone.
     """
     model = fitted(estimator, samples.take(fold.train))
-    test = samples.take(fold.test)
+    return predictions_on(model, samples.take(fold.test), fold.repeat, fold.fold), model
+
+
+def predictions_on(
+    model: BaseEstimator, test: Samples, repeat: int = 0, fold: int = 0
+) -> pd.DataFrame:
+    """Predict the labelled among samples that a model has not seen; columns of `evaluate_fold`."""
     proba = probabilities(model, test)
     subject = test.names if test.subject is None else test.subject
     cohort = _cohorts(test)
@@ -87,14 +93,14 @@ def evaluate_fold(
                     "group": np.asarray(subject)[labelled],
                     "cohort": cohort[labelled],
                     "task": task,
-                    "repeat": fold.repeat,
-                    "fold": fold.fold,
+                    "repeat": repeat,
+                    "fold": fold,
                     "label": label.to_numpy()[labelled],
                     "score": score,
                 }
             )
         )
-    return pd.concat(tables, ignore_index=True), model
+    return pd.concat(tables, ignore_index=True)
 
 
 class Predictions(pd.DataFrame):

@@ -18,6 +18,7 @@ NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "mcc": "Matthews correlation",
     "brier": "Brier score",
+    "calibration_intercept": "calibration intercept",
     "calibration_slope": "calibration slope",
 }
 

@@ -13,6 +13,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from miracle_lib.cohorts.simulated_hospital import Hospital
 from miracle_lib.cohorts.simulation import PAPER_SIZES, simulate_cohorts
 from miracle_lib.errors import MiracleError
 
@@ -308,3 +309,30 @@ def test_any_size_gives_valid_cohorts(n, n_sites, missing, shared, outside, seed
         beta = cohort.X[~np.isnan(cohort.X)]
         assert ((beta > 0) & (beta < 1)).all()
         assert set(simulation.truth.sites["site"]) <= set(cohort.var_names)
+
+
+def test_another_hospital_has_the_same_disease_and_differs_as_told():
+    sizes = {"A": 120, "B": 60}
+    told = Hospital(200, cases=0.25, granulocytes=2, absent=0.3)
+    data = simulate_cohorts(sizes, n_sites=600, hospitals={"A": [told]}, cohort_effect=0)
+    alone = simulate_cohorts(sizes, n_sites=600, cohort_effect=0)
+    np.testing.assert_array_equal(data.cohorts["A"].X, alone.cohorts["A"].X)
+    (other,) = data.hospitals
+    assert set(other.obs["cohort"]) == {"Simulated A (hospital 2)"}
+    assert other.obs["label"].mean() == pytest.approx(0.25, abs=0.02)
+    assert other.n_vars == pytest.approx(0.7 * 600, abs=40)
+    granulocytes = [
+        cohort.obs.query("label == 0")["cell_Gran"].mean() for cohort in (data.cohorts["A"], other)
+    ]
+    assert granulocytes[1] - granulocytes[0] > 0.07
+    planted = data.truth.sites.query("task == 'A'").set_index("site")["effect"]
+    found, _ = shifts(other)
+    planted = planted[planted.index.isin(found.index)]
+    assert np.corrcoef(planted, found[planted.index])[0, 1] > 0.8
+
+
+def test_a_hospital_of_an_unknown_task_or_with_impossible_numbers_is_refused():
+    with pytest.raises(MiracleError, match="hospitals names 'B', which is not a task of sizes"):
+        simulate_cohorts({"A": 40}, n_sites=400, hospitals={"B": [Hospital(40)]})
+    with pytest.raises(MiracleError, match="cases of a hospital is 0; it must lie within 0 and 1"):
+        Hospital(40, cases=0)
