@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from miracle_lib.cohorts.by_site import BLOCK
 from miracle_lib.cohorts.phenotypes import covariate_names
 from miracle_lib.errors import MiracleError
 from miracle_lib.samples import label_numbers
@@ -57,6 +59,31 @@ def merge_cohorts(
     >>> X.shape, Y.notna().sum().to_dict()
     ((50, 400), {'RA': 20, 'SLE': 30})
     """
+    Y, obs, columns = merge_tables(cohorts, sites)
+    values = np.full((len(obs), len(columns)), np.nan, np.float32)
+    filled = 0
+    for cohort in cohorts:
+        filled = enter_values(values, cohort, obs.index, columns, filled)
+    return pd.DataFrame(values, obs.index, columns, copy=False), Y, obs
+
+
+def merge_tables(
+    cohorts: Sequence[AnnData], sites: str = "intersection"
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.Index]:
+    """Join all but the values; see `merge_cohorts`.
+
+    Parameters
+    ----------
+    cohorts, sites
+        As in `merge_cohorts`; no value is read.
+
+    Returns
+    -------
+    Y, obs : DataFrame
+        As `merge_cohorts` returns them.
+    columns : Index
+        The sites.
+    """
     if not cohorts:
         raise MiracleError("No cohort was given to merge.")
     if sites not in ("intersection", "union"):
@@ -65,29 +92,6 @@ def merge_cohorts(
     stacked = _samples(cohorts, names)
     Y = _task_table(stacked)
     obs = _joined(stacked)
-    columns = _columns(cohorts, names, sites)
-
-    values = np.full((len(obs), len(columns)), np.nan, np.float32)
-    filled = 0  # samples are in the order in which they first occur
-    for cohort in cohorts:
-        here = columns.get_indexer(cohort.var_names)
-        kept = np.flatnonzero(here >= 0)
-        whole = cohort.n_vars == len(columns) and (here == np.arange(len(columns))).all()
-        rows = obs.index.get_indexer(cohort.obs_names)
-        new = rows >= filled
-        fresh = slice(filled, filled + new.sum())
-        read = cohort.X if new.all() else cohort.X[new]
-        if whole:
-            values[fresh] = read
-        else:
-            values[fresh, here[kept]] = np.asarray(read)[:, kept]
-        for row, known in zip(rows[~new], np.asarray(cohort.X[~new]), strict=True):
-            part = values[row, here[kept]]
-            _check_same(obs.index[row], part, known[kept], columns[here[kept]], cohort)
-            values[row, here[kept]] = np.where(np.isnan(part), known[kept], part)
-        filled = fresh.stop
-    X = pd.DataFrame(values, obs.index, columns, copy=False)
-
     Y = Y.loc[:, Y.notna().any()]
     for task, column in Y.items():
         if column.nunique() == 1:
@@ -97,7 +101,52 @@ def merge_cohorts(
                 f"{', '.join(obs.loc[column.notna(), 'cohort'].unique())}); both classes are "
                 "needed."
             )
-    return X, Y, obs
+    return Y, obs, _columns(cohorts, names, sites)
+
+
+def enter_values(
+    values: Any, cohort: AnnData, samples: pd.Index, sites: pd.Index, filled: int
+) -> int:
+    """Put the values of one cohort where they belong.
+
+    Parameters
+    ----------
+    values : ndarray or h5py.Dataset, shape (n_samples, n_sites)
+        NaN where nothing was entered yet.
+    cohort : AnnData
+    samples, sites : Index
+        Names of the rows and columns of ``values``.
+    filled : int
+        Rows that the cohorts before have filled: samples are in the order in which they first
+        occur, so that the new ones of a cohort come next.
+
+    Returns
+    -------
+    int
+        Rows that are filled now.
+
+    Raises
+    ------
+    MiracleError
+        A sample was entered before, with other values.
+    """
+    own = np.asarray(cohort.X)
+    where = cohort.var_names.get_indexer(sites)
+    there = where >= 0
+    rows = samples.get_indexer(cohort.obs_names)
+    new = rows >= filled
+    fresh = slice(filled, filled + int(new.sum()))
+    for start in range(0, len(sites), BLOCK):
+        part = slice(start, start + BLOCK)
+        block = np.full((int(new.sum()), len(where[part])), np.nan, np.float32)
+        block[:, there[part]] = own[np.ix_(new, where[part][there[part]])]
+        values[fresh, part] = block
+    for row, known in zip(rows[~new], own[~new], strict=True):
+        before = np.asarray(values[row])
+        _check_same(samples[row], before[there], known[where[there]], sites[there], cohort)
+        before[there] = np.where(np.isnan(before[there]), known[where[there]], before[there])
+        values[row] = before
+    return fresh.stop
 
 
 def _name(cohort: AnnData, number: int) -> str:

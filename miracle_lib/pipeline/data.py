@@ -2,13 +2,17 @@
 
 import json
 import logging
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import anndata
 import pandas as pd
 from anndata import AnnData
 
-from miracle_lib.cohorts import covariate_names, merge_cohorts
+from miracle_lib.cohorts import covariate_names
+from miracle_lib.cohorts.by_site import new_file, read_sites
+from miracle_lib.cohorts.merge import enter_values, merge_tables
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import safe_name
 from miracle_lib.hierarchy import ArrayAnnotation, Hierarchy
@@ -47,17 +51,24 @@ def samples(run: Run, folder: Path) -> None:
     masks = optional_table(spec.probe_masks if spec else None, run.mirror)
     reference = optional_table(spec.cell_reference if spec else None, run.mirror)
     kept, reports = [], []
-    for adata in raw_cohorts(run):
+    for adata in map(AnnData.to_memory, raw_cohorts(run)):
         if reference is not None:
             _add_cell_fractions(adata, reference)
         controlled, report = quality_control(adata, probe_masks=masks)
-        kept.append(controlled)
+        kept.append(AnnData(obs=controlled.obs, var=controlled.var[[]]))
         reports.append(report)
-    X, Y, obs = merge_cohorts(kept, sites=run.profile.sites)
-    texts = obs.select_dtypes(object).columns  # h5ad holds a text with gaps as a category only
-    merged = AnnData(X, obs=obs.astype(dict.fromkeys(texts, "category")), obsm={"tasks": Y})
-    merged.write_h5ad(folder / "samples.h5ad")
     pd.concat(reports, ignore_index=True).to_csv(folder / "report.csv")
+    Y, obs, sites = merge_tables(kept, run.profile.sites)
+    texts = obs.select_dtypes(object).columns  # h5ad holds a text with gaps as a category only
+    obs = obs.astype(dict.fromkeys(texts, "category"))
+    about = AnnData(obs=obs, var=pd.DataFrame(index=sites), obsm={"tasks": Y})
+    filled = 0
+    with new_file(folder / "samples.h5ad", about) as values:
+        for adata, part in zip(raw_cohorts(run), kept, strict=True):
+            # What failed detection was set missing when it was read: quality control changes no
+            # value, it only leaves some out.
+            passed = adata.to_memory()[part.obs_names, part.var_names]
+            filled = enter_values(values, passed, obs.index, sites, filled)
 
 
 def _add_cell_fractions(adata: AnnData, reference: pd.DataFrame) -> None:
@@ -99,9 +110,10 @@ def _cohort_name(adata: AnnData) -> str:
     return str(names[0])
 
 
-def raw_cohorts(run: Run) -> list[AnnData]:
-    """Cohorts as they came, by name."""
-    return [anndata.read_h5ad(path) for path in sorted(run.folder("cohorts").glob("*.h5ad"))]
+def raw_cohorts(run: Run) -> Iterator[AnnData]:
+    """Cohorts as they came, by name; their values stay on disk."""
+    for path in sorted(run.folder("cohorts").glob("*.h5ad")):
+        yield anndata.read_h5ad(path, backed="r")
 
 
 def site_gene(run: Run) -> pd.DataFrame:
@@ -120,8 +132,8 @@ def validation_sets(run: Run) -> dict[str, dict[str, list[str]]]:
 
 
 def merged_samples(run: Run) -> AnnData:
-    """All samples after quality control with all that is known of them, as they were written."""
-    return run.load("samples", "samples.h5ad", anndata.read_h5ad)
+    """All samples after quality control with all that is known; their values stay on disk."""
+    return run.load("samples", "samples.h5ad", partial(anndata.read_h5ad, backed="r"))
 
 
 def graph(run: Run) -> Hierarchy:
@@ -151,12 +163,17 @@ def mask_choices(run: Run) -> pd.DataFrame:
 
 def all_samples(run: Run) -> Samples:
     """All samples after quality control, with the covariates that a model may be conditioned on."""
+    return run.load("samples", "", lambda _: _as_samples(merged_samples(run).to_memory()))
 
-    def read(_: Path) -> Samples:
-        merged = merged_samples(run)
-        return Samples.from_anndata(merged, covariate_names(merged.obs))
 
-    return run.load("samples", "", read)
+def samples_at(run: Run, sites: pd.Index) -> Samples:
+    """All samples after quality control, of their values only those of some sites."""
+    return _as_samples(read_sites(merged_samples(run), sites))
+
+
+def _as_samples(adata: AnnData) -> Samples:
+    """Samples with the covariates that a model may be conditioned on."""
+    return Samples.from_anndata(adata, covariate_names(adata.obs))
 
 
 def sample_table(run: Run) -> pd.DataFrame:

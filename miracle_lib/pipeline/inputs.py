@@ -1,6 +1,6 @@
 """What a profile names outside the run: cohorts, array annotation and gene sets."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -100,21 +100,20 @@ def refuse_alike(names: Iterable[str], what: str) -> None:
             )
 
 
-def load_cohorts(profile: Profile, seed: int, mirror: str | None) -> list[AnnData]:
-    """Simulate or read the cohorts of a profile, in its order, sites with their positions."""
+def load_cohorts(profile: Profile, seed: int, mirror: str | None) -> Iterator[AnnData]:
+    """Simulate or read the cohorts of a profile, one by one, sites with their positions."""
     if profile.simulation is not None:
         refuse_alike(profile.simulation.sizes, "tasks")
-        return list(simulate(profile, seed).cohorts.values())
+        yield from simulate(profile, seed).cohorts.values()
+        return
     manifests = [load_manifest(name) for name in profile.cohorts]
     refuse_alike((manifest.task for manifest in manifests), "tasks")
     refuse_alike((manifest.name for manifest in manifests), "cohorts")
     positions = _source(profile.sources.array, mirror).sites[["chromosome", "position"]]
-    cohorts = []
     for name in profile.cohorts:
         adata = load_cohort(name, mirror=mirror, allow_subset=profile.allow_subset)
         annotate_sites(adata, positions)
-        cohorts.append(adata)
-    return cohorts
+        yield adata
 
 
 def load_annotation(

@@ -1,18 +1,89 @@
-"""The run's choice of sites: once before a fit on all samples, anew inside every fold."""
+"""The run's choice of sites: once before a fit on all samples, anew inside every fold.
 
+The values of all sites stay on disk. They are read once for the fit on all samples and once for
+all folds of the run together; after that only sites that are chosen somewhere are loaded.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
-from miracle_lib.pipeline.data import all_samples
-from miracle_lib.pipeline.run import Run
+from miracle_lib.cohorts.by_site import site_blocks
+from miracle_lib.evaluation import make_folds
+from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.pipeline.data import all_samples, graph, merged_samples, samples_at
+from miracle_lib.pipeline.run import Run, step
 from miracle_lib.preprocessing import SiteSelector
+from miracle_lib.preprocessing.selection import select_in_each
 from miracle_lib.samples import Samples
+from miracle_lib.studies import load_ablations
+from miracle_lib.studies.first_experiments import CURVE_SPLITS, of_largest_tasks
+
+
+@step(uses=("selection", "n_sites"), after=("samples",))
+def chosen(run: Run, folder: Path) -> None:
+    """Choose sites on all samples, for the fits that no score comes from."""
+    every = np.arange(len(merged_samples(run)))
+    _write_sites(_select(run, [every], _selector(run))[0], folder)
+
+
+@step(
+    uses=("seed", "selection", "n_sites", "n_folds", "n_repeats", "grid"),
+    reads=("ablations",),
+    after=("samples",),
+)
+def candidates(run: Run, folder: Path) -> None:
+    """Choose sites in every fold of the run at once: what none of them chooses is not loaded."""
+    selector = _selector(run)
+    # Sums round otherwise than the selector in a fold does: a few more make sure of its sites.
+    selector.set_params(k=selector.k + selector.k // 100 + 1)
+    found = _select(run, list(_trainings(run)), selector)
+    _write_sites(found[0].append(found[1:]).unique(), folder)
+
+
+def _select(run: Run, trainings: list[np.ndarray], selector: SiteSelector) -> list[pd.Index]:
+    """Choose sites on several sets of samples in one pass over the values."""
+    merged = merged_samples(run)
+    labels = samples_at(run, []).labels
+    return select_in_each(site_blocks(merged), merged.var_names, labels, trainings, selector)
+
+
+def _trainings(run: Run) -> Iterator[np.ndarray]:
+    """Training samples of every fold that the steps of the run make, and all samples."""
+    parameters, samples = run.parameters, samples_at(run, [])
+    seed, n_folds = parameters.seed, parameters.n_folds
+    one, two = (of_largest_tasks(samples, n) for n in (1, 2))
+    scale = load_ablations().scales[parameters.grid]
+    folds = [
+        (samples, make_folds(samples, None, n_folds, parameters.n_repeats, seed)),
+        (one, make_folds(one, n_splits=CURVE_SPLITS, random_state=seed)),
+        (two, make_folds(two, n_splits=n_folds, random_state=seed)),
+    ]
+    for repeat in range(scale.n_repeats):
+        split = make_folds(samples, n_splits=scale.n_splits, random_state=seed + repeat)
+        folds.append((samples, split))
+    for part, splits in folds:
+        places = samples.names.get_indexer(part.names)
+        yield from (places[fold.train] for fold in splits)
+    yield np.arange(len(samples))  # the leak that the ablations show
+
+
+def _write_sites(sites: pd.Index, folder: Path) -> None:
+    """Keep names of sites."""
+    pd.DataFrame(index=sites.rename("site")).to_csv(folder / "sites.csv")
 
 
 def site_selector(run: Run) -> SiteSelector | None:
     """Give the selector that the parameters describe, not fitted; None where all sites are used."""
-    if run.parameters.selection == "none":
-        return None
+    return None if run.parameters.selection == "none" else _selector(run)
+
+
+def _selector(run: Run) -> SiteSelector:
+    """Selector by the parameters."""
     return SiteSelector(run.parameters.selection, run.parameters.n_sites)
 
 
@@ -27,7 +98,22 @@ def chosen_samples(run: Run) -> Samples:
 
     The labels of all samples have a say in the choice: no score may come from them.
     """
-    samples, selector = all_samples(run), site_selector(run)
-    if selector is None:
-        return samples
-    return samples.replace(values=selector.fit_transform(samples.values, samples.labels))
+    return _samples_of(run, "chosen")
+
+
+def fold_samples(run: Run) -> Samples:
+    """All samples of the run, of their sites those that a fold may choose: each chooses itself."""
+    return _samples_of(run, "candidates")
+
+
+def _samples_of(run: Run, step: str) -> Samples:
+    """Samples with the sites that a step has chosen; all sites without a selection."""
+    if site_selector(run) is None:
+        return all_samples(run)
+    return run.load(step, "", lambda _: samples_at(run, run.table(step, "sites").index))
+
+
+def used_mask(run: Run) -> Hierarchy:
+    """The mask of the model: of the sites that were chosen, where some were."""
+    whole = graph(run)
+    return whole if site_selector(run) is None else whole.restrict(chosen_samples(run).sites)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -15,6 +16,8 @@ from miracle_lib.preprocessing.classes import two_classes
 from miracle_lib.preprocessing.scale import beta_to_m
 from miracle_lib.preprocessing.table import SiteTransformer, blocks, moments, site_positions
 from miracle_lib.samples import align, label_numbers
+
+_ROUNDING = 1e-20  # variance of M-values below which a site is constant
 
 
 class SiteSelector(SiteTransformer):
@@ -150,13 +153,123 @@ class SiteSelector(SiteTransformer):
         if self.method == "variance":
             variance = moments(m[~np.isnan(labels)])[2]
             return variance, -variance
-        return _welch(m[labels == 1], m[labels == 0])
+        return _welch(moments(m[labels == 1]), moments(m[labels == 0]))
 
 
-def _welch(cases: np.ndarray, controls: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return two-sided p-values of Welch's t-test per column, and a sort key without ties at 0."""
-    n1, mean1, variance1 = moments(cases)
-    n0, mean0, variance0 = moments(controls)
+def select_in_each(
+    blocks: Iterable[tuple[slice, np.ndarray]],
+    sites: pd.Index,
+    labels: pd.DataFrame,
+    trainings: Sequence[np.ndarray],
+    selector: SiteSelector,
+) -> list[pd.Index]:
+    """Choose sites on several sets of training samples while the values are read once.
+
+    Counts, sums and squares per site, class and set of samples say all that the choice needs.
+
+    Parameters
+    ----------
+    blocks : iterable of (slice, ndarray)
+        Which sites, and the beta values of all samples at them; see `site_blocks`.
+    sites : Index
+        Names of all sites.
+    labels : DataFrame of shape (n_samples, n_tasks)
+        1 case, 0 control, NaN not labelled.
+    trainings : sequence of arrays of int
+        Positions of the samples of each set.
+    selector : SiteSelector
+        Method "ttest" or "variance".
+
+    Returns
+    -------
+    list of Index
+        Per set, the sites that the selector fitted on these samples chooses, up to rounding.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> X = pd.DataFrame(rng.uniform(0.4, 0.6, (40, 30)))
+    >>> Y = pd.DataFrame({"RA": [0.0, 1.0] * 20})
+    >>> folds = [np.arange(30), np.arange(10, 40)]
+    >>> whole = [(slice(0, 30), X.to_numpy())]
+    >>> found = select_in_each(whole, X.columns, Y, folds, SiteSelector(k=3))
+    >>> [f.equals(SiteSelector(k=3).fit(X.iloc[r], Y.iloc[r]).sites_) for f, r in zip(found, folds)]
+    [True, True]
+    """
+    inside = np.zeros((len(trainings), len(labels)))
+    for number, rows in enumerate(trainings):
+        inside[number, rows] = 1
+    best = {task: [_Best(selector.k) for _ in trainings] for task in labels}
+    for part, beta in blocks:
+        m = beta_to_m(np.asarray(beta, np.float32), selector.clip).astype(np.float64)
+        places = np.arange(part.start, part.stop)
+        for task, tops in best.items():
+            label = labels[task].to_numpy()
+            known = ~np.isnan(label)
+            keys = _keys(m[known], inside[:, known], label[known], selector.method)
+            for top, key in zip(tops, keys, strict=True):
+                top.offer(key, places)
+    found = []
+    for number in range(len(trainings)):
+        chosen = np.zeros(len(sites), bool)
+        for tops in best.values():
+            chosen[tops[number].places] = True
+        found.append(sites[chosen])
+    return found
+
+
+class _Best:
+    """The ``k`` smallest keys offered so far, and where they were; of equal ones the first."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.keys, self.places = np.empty(0), np.empty(0, int)
+
+    def offer(self, keys: np.ndarray, places: np.ndarray) -> None:
+        """Take what is smaller than the worst of them; NaN never is."""
+        worst = self.keys[-1] if len(self.keys) == self.k else np.inf
+        taken = keys < worst
+        if taken.any():
+            keys = np.concatenate([self.keys, keys[taken]])
+            order = np.argsort(keys, kind="stable")[: self.k]
+            self.keys = keys[order]
+            self.places = np.concatenate([self.places, places[taken]])[order]
+
+
+def _keys(m: np.ndarray, inside: np.ndarray, label: np.ndarray, method: str) -> np.ndarray:
+    """Per set of samples and site, a key that sorts the best site first."""
+    present = ~np.isnan(m)
+    centre = np.where(present, m, 0).sum(axis=0) / np.maximum(present.sum(axis=0), 1)
+    # About the mean of all samples squares are small, so that little is lost to rounding.
+    centred = np.where(present, m - centre, 0)
+    powers = (present.astype(float), centred, centred**2)
+    if method == "variance":
+        return -_group_moments(inside, *powers)[2]
+    classes = (inside * (label == value) for value in (1, 0))
+    return _welch(*(_group_moments(rows, *powers) for rows in classes))[1]
+
+
+def _group_moments(
+    inside: np.ndarray, present: np.ndarray, centred: np.ndarray, squared: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count, mean and variance of each site in each set of samples; as `moments` of its rows."""
+    count, total, squares = inside @ present, inside @ centred, inside @ squared
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.round(total / count, 12)
+        variance = (squares - total * mean) / np.where(count > 1, count - 1, np.nan)
+    # What rounding leaves of a constant site is no variance.
+    return count, mean, np.where(variance < _ROUNDING, 0, variance)
+
+
+def _welch(
+    cases: tuple[np.ndarray, ...], controls: tuple[np.ndarray, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return two-sided p-values of Welch's t-test, and a sort key without ties at 0.
+
+    Cases and controls are given by their count, mean and variance.
+    """
+    n1, mean1, variance1 = cases
+    n0, mean0, variance0 = controls
     with np.errstate(invalid="ignore", divide="ignore"):
         part1, part0 = variance1 / n1, variance0 / n0
         error = part1 + part0

@@ -14,6 +14,7 @@ from miracle_lib.samples import Samples, as_samples
 from miracle_lib.studies.single_task import SingleTask
 
 EPOCHS = (1, 5, 20, 60)
+CURVE_SPLITS = 3  # folds of `reconstruction_curve`
 
 
 def largest_tasks(Y: pd.DataFrame, n: int) -> list[str]:
@@ -27,12 +28,26 @@ def largest_tasks(Y: pd.DataFrame, n: int) -> list[str]:
     return list(Y.notna().sum().sort_values(ascending=False, kind="stable").index[:n])
 
 
+def of_largest_tasks(samples: Samples, n: int) -> Samples:
+    """The samples of the ``n`` largest tasks, labelled for these only.
+
+    Examples
+    --------
+    >>> labels = pd.DataFrame({"A": [0, None, 1], "B": [None, 1, None]})
+    >>> samples = Samples([[0.1], [0.2], [0.3]], labels)
+    >>> of_largest_tasks(samples, 1)
+    Samples(2 samples, 1 site; A: 1 case, 1 control)
+    """
+    labels = samples.labels[largest_tasks(samples.labels, n)]
+    return samples.take(labels.notna().any(axis=1)).replace(labels=labels)
+
+
 def reconstruction_curve(
     classifier: MiracleClassifier | Pipeline,
     X: Samples | pd.DataFrame,
     Y: pd.DataFrame | None = None,
     epochs: tuple[int, ...] = EPOCHS,
-    n_splits: int = 3,
+    n_splits: int = CURVE_SPLITS,
     random_state: int = 0,
     **parts: Any,
 ) -> pd.DataFrame:
@@ -97,8 +112,7 @@ def two_cohorts(
         Scores of "alone" (one network per task) and "together" (one for both).
     """
     samples = as_samples(X, Y, **parts)
-    labels = samples.labels[largest_tasks(samples.labels, 2)]
-    samples = samples.take(labels.notna().any(axis=1)).replace(labels=labels)
+    samples = of_largest_tasks(samples, 2)
     methods = {"alone": SingleTask(classifier), "together": classifier}
     return {
         name: cross_validate(method, samples, n_splits=n_splits, random_state=random_state)
