@@ -35,7 +35,7 @@ def new_file(path: str | Path, about: AnnData) -> Iterator[h5py.Dataset]:
     >>> with new_file(path, about) as values:
     ...     values[0, 1:] = 0.5
     >>> import anndata
-    >>> read_sites(anndata.read_h5ad(path, backed="r"), ["cg2"]).X.tolist()
+    >>> read_part(anndata.read_h5ad(path, backed="r"), sites=["cg2"]).X.tolist()
     [[0.5]]
     """
     about.write_h5ad(path)
@@ -64,31 +64,35 @@ def site_blocks(adata: AnnData) -> Iterator[tuple[slice, np.ndarray]]:
         yield part, np.asarray(adata.X[:, part])
 
 
-def read_sites(adata: AnnData, sites: pd.Index | list[str]) -> AnnData:
-    """Bring some sites into memory, in the order of the file.
+def read_part(
+    adata: AnnData, *, samples: pd.Index | None = None, sites: pd.Index | list[str] | None = None
+) -> AnnData:
+    """Bring some samples, some sites or both into memory, in the order of the file.
 
     Parameters
     ----------
     adata : AnnData
         May be backed by its file.
-    sites : Index or list of str
-        Names; those that it lacks are passed over.
+    samples, sites : Index or list of str, optional
+        Names; those that it lacks are passed over. Default: all.
 
     Returns
     -------
     AnnData
         With all that is known of the samples.
     """
-    wanted = adata.var_names.isin(sites)
-    filled = np.concatenate([[0], np.cumsum(wanted)])
-    values = np.empty((adata.n_obs, filled[-1]), np.float32)
-    for part in _parts(adata):
-        if wanted[part].any():
-            block = np.asarray(adata.X[:, part])
-            values[:, filled[part.start] : filled[part.stop]] = block[:, wanted[part]]
-    return AnnData(
-        values, adata.obs.copy(), adata.var[wanted].copy(), dict(adata.uns), dict(adata.obsm)
+    rows, columns = (
+        np.ones(len(names), bool) if wanted is None else names.isin(wanted)
+        for names, wanted in ((adata.obs_names, samples), (adata.var_names, sites))
     )
+    filled = np.concatenate([[0], np.cumsum(columns)])
+    values = np.empty((rows.sum(), filled[-1]), np.float32)
+    for part in _parts(adata):
+        if columns[part].any():
+            block = np.asarray(adata.X[:, part])
+            values[:, filled[part.start] : filled[part.stop]] = block[rows][:, columns[part]]
+    obsm = {name: table[rows] for name, table in adata.obsm.items()}
+    return AnnData(values, adata.obs[rows].copy(), adata.var[columns].copy(), obsm=obsm)
 
 
 def _parts(adata: AnnData) -> Iterator[slice]:

@@ -12,7 +12,6 @@ from miracle_lib.evaluation.validation import fitted
 from miracle_lib.files import safe_name
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.pipeline.data import (
-    all_samples,
     graph,
     mask_sets,
     merged_samples,
@@ -33,7 +32,7 @@ N_SEEDS = {"small": 2, "full": 5}
 @step(uses=(*FITTING, "grid"), after=("model",))
 def explained(run: Run, folder: Path) -> None:
     """Rank the pathways of every task against shuffled labels, and contrast its sites."""
-    samples, model = all_samples(run), fitted_model(run)
+    samples, model = chosen_samples(run), fitted_model(run)
     for task in model.tasks_:
         _explain(run, model, task).to_csv(_named(folder, "tasks", task))
     contrasts = {task: _site_contrast(model, samples, task) for task in model.tasks_}
@@ -67,7 +66,7 @@ def enriched(run: Run, folder: Path) -> None:
     ).to_csv(folder / "agreement.csv")
 
 
-@step(uses=(*FITTING, "grid"), after=("hierarchy",))
+@step(uses=(*FITTING, "grid"), after=("hierarchy", "chosen"))
 def stability(run: Run, folder: Path) -> None:
     """Train again from other seeds, on the real data and on each control."""
     # Controls keep the sites that the true labels chose: they differ in nothing but their kind.
@@ -90,7 +89,7 @@ def _explain(run: Run, model: MiracleClassifier, task: str) -> pd.DataFrame:
     """Evidence for each pathway in one task."""
     return interpret.explain(
         model,
-        all_samples(run),
+        chosen_samples(run),
         task,
         n_permutations=N_PERMUTATIONS[run.parameters.grid],
         random_state=run.parameters.seed,

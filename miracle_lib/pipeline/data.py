@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 
 from miracle_lib.cohorts import covariate_names
-from miracle_lib.cohorts.by_site import new_file, read_sites
+from miracle_lib.cohorts.by_site import new_file, read_part
 from miracle_lib.cohorts.merge import enter_values, merge_tables
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import safe_name
@@ -163,12 +163,19 @@ def mask_choices(run: Run) -> pd.DataFrame:
 
 def all_samples(run: Run) -> Samples:
     """All samples after quality control, with the covariates that a model may be conditioned on."""
-    return run.load("samples", "", lambda _: _as_samples(merged_samples(run).to_memory()))
+    return run.load("samples", "", lambda _: _as_samples(read_part(merged_samples(run))))
 
 
-def samples_at(run: Run, sites: pd.Index) -> Samples:
+def samples_at(run: Run, sites: pd.Index | list[str]) -> Samples:
     """All samples after quality control, of their values only those of some sites."""
-    return _as_samples(read_sites(merged_samples(run), sites))
+    return _as_samples(read_part(merged_samples(run), sites=sites))
+
+
+def samples_of_task(run: Run, task: str) -> Samples:
+    """The samples labelled for a task, at all sites."""
+    merged = merged_samples(run)
+    labelled = merged.obs_names[merged.obsm["tasks"][task].notna()]
+    return _as_samples(read_part(merged, samples=labelled)).task(task)
 
 
 def _as_samples(adata: AnnData) -> Samples:

@@ -9,7 +9,14 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.interpretation.association import ewas as test_sites
 from miracle_lib.interpretation.association import separable_covariates
 from miracle_lib.interpretation.enrichment import overrepresentation
-from miracle_lib.pipeline.data import all_samples, graph, mask_sets, raw_cohorts, site_gene
+from miracle_lib.pipeline.data import (
+    graph,
+    mask_sets,
+    raw_cohorts,
+    samples_at,
+    samples_of_task,
+    site_gene,
+)
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.samples import Samples
 
@@ -21,9 +28,8 @@ CRUDE, ADJUSTED, COMPOSITION = "crude", "covariates", "covariates and cells"
 @step(after=("samples",))
 def ewas(run: Run, folder: Path) -> None:
     """Test every site in every task: as it is, with covariates, and with cell fractions too."""
-    samples = all_samples(run)
-    for task in samples.tasks:
-        part = samples.task(task)
+    for task in samples_at(run, []).tasks:
+        part = samples_of_task(run, task)
         for title, covariates in _adjustments(part).items():
             try:
                 table = test_sites(part, part.labels[task], covariates)

@@ -21,7 +21,7 @@ from miracle_lib.evaluation.validation import fitted
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline.data import all_samples, graph
 from miracle_lib.pipeline.run import Run, step
-from miracle_lib.pipeline.selection import chosen_samples, selected, site_selector
+from miracle_lib.pipeline.selection import chosen_samples, fold_samples, selected, site_selector
 from miracle_lib.studies import Ablations, load_ablations, run_ablations
 from miracle_lib.studies.first_experiments import reconstruction_curve, two_cohorts
 
@@ -35,7 +35,7 @@ REFERENCES = {
 }
 
 
-@step(uses=FITTING, after=("hierarchy",))
+@step(uses=FITTING, after=("hierarchy", "chosen"))
 def model(run: Run, folder: Path) -> None:
     """Fit the model on all samples, for looking at what it learnt; scores come from folds."""
     unfitted = classifier(run).set_params(training__checkpoint_dir=folder / "checkpoint")
@@ -46,7 +46,7 @@ def model(run: Run, folder: Path) -> None:
     model.history_.to_csv(folder / "history.csv")
 
 
-@step(uses=(*FITTING, "n_folds", "n_repeats"), after=("hierarchy",))
+@step(uses=(*FITTING, "n_folds", "n_repeats"), after=("hierarchy", "candidates"))
 def scores(run: Run, folder: Path) -> None:
     """Cross-validate the model and its reference methods on the same folds."""
     seed = run.parameters.seed
@@ -62,10 +62,10 @@ def scores(run: Run, folder: Path) -> None:
                 predictions.to_csv(temporary)
 
 
-@step(uses=(*FITTING, "n_folds"), after=("hierarchy",))
+@step(uses=(*FITTING, "n_folds"), after=("hierarchy", "candidates"))
 def experiments(run: Run, folder: Path) -> None:
     """The first experiments: the autoencoder alone, one task, two tasks apart and together."""
-    samples, seed = all_samples(run), run.parameters.seed
+    samples, seed = fold_samples(run), run.parameters.seed
     method = selected(run, classifier(run))
     curve = reconstruction_curve(method, samples, random_state=seed)
     curve.to_csv(folder / "reconstruction.csv")
@@ -74,10 +74,10 @@ def experiments(run: Run, folder: Path) -> None:
         table.attrs["predictions"].to_csv(folder / f"{name}.csv")
 
 
-@step(uses=(*FITTING, "n_folds", "grid"), after=("hierarchy", "scores", "ablations"))
+@step(uses=(*FITTING, "n_folds", "grid"), after=("hierarchy", "candidates", "scores", "ablations"))
 def signs(run: Run, folder: Path) -> None:
     """Look for the usual ways to fail, in a model that has not seen one of the folds."""
-    samples, parameters = all_samples(run), run.parameters
+    samples, parameters = fold_samples(run), run.parameters
     folds = make_folds(samples, n_splits=parameters.n_folds, random_state=parameters.seed)
     fold = next(iter(folds))
     model = fitted(selected(run, classifier(run)), samples.take(fold.train))
@@ -119,7 +119,7 @@ def cross_validated(run: Run, method: BaseEstimator) -> pd.DataFrame:
     """Score a method on the folds of the run, subjects kept together."""
     return cross_validate(
         method,
-        all_samples(run),
+        fold_samples(run),
         n_splits=run.parameters.n_folds,
         n_repeats=run.parameters.n_repeats,
         random_state=run.parameters.seed,

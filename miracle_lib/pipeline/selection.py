@@ -20,7 +20,6 @@ from miracle_lib.pipeline.run import Run, step
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.preprocessing.selection import select_in_each
 from miracle_lib.samples import Samples
-from miracle_lib.studies import load_ablations
 from miracle_lib.studies.first_experiments import CURVE_SPLITS, of_largest_tasks
 
 
@@ -28,48 +27,40 @@ from miracle_lib.studies.first_experiments import CURVE_SPLITS, of_largest_tasks
 def chosen(run: Run, folder: Path) -> None:
     """Choose sites on all samples, for the fits that no score comes from."""
     every = np.arange(len(merged_samples(run)))
-    _write_sites(_select(run, [every], _selector(run))[0], folder)
+    _write_sites(_select(run, [every], run.parameters.n_sites), folder)
 
 
-@step(
-    uses=("seed", "selection", "n_sites", "n_folds", "n_repeats", "grid"),
-    reads=("ablations",),
-    after=("samples",),
-)
+@step(uses=("seed", "selection", "n_sites", "n_folds", "n_repeats"), after=("samples",))
 def candidates(run: Run, folder: Path) -> None:
     """Choose sites in every fold of the run at once: what none of them chooses is not loaded."""
-    selector = _selector(run)
+    n_sites = run.parameters.n_sites
     # Sums round otherwise than the selector in a fold does: a few more make sure of its sites.
-    selector.set_params(k=selector.k + selector.k // 100 + 1)
-    found = _select(run, list(_trainings(run)), selector)
-    _write_sites(found[0].append(found[1:]).unique(), folder)
+    _write_sites(_select(run, list(_trainings(run)), n_sites + n_sites // 100 + 1), folder)
 
 
-def _select(run: Run, trainings: list[np.ndarray], selector: SiteSelector) -> list[pd.Index]:
-    """Choose sites on several sets of samples in one pass over the values."""
-    merged = merged_samples(run)
-    labels = samples_at(run, []).labels
-    return select_in_each(site_blocks(merged), merged.var_names, labels, trainings, selector)
+def _select(run: Run, trainings: list[np.ndarray], n_sites: int) -> pd.Index:
+    """Sites chosen on any of some sets of samples, in one pass over the values."""
+    merged, method = merged_samples(run), run.parameters.selection
+    if method == "none":
+        return merged.var_names
+    labels, blocks = samples_at(run, []).labels, site_blocks(merged)
+    selector = SiteSelector(method, n_sites)
+    found = select_in_each(blocks, merged.var_names, labels, trainings, selector)
+    return merged.var_names[np.any([merged.var_names.isin(sites) for sites in found], axis=0)]
 
 
 def _trainings(run: Run) -> Iterator[np.ndarray]:
-    """Training samples of every fold that the steps of the run make, and all samples."""
+    """Training samples of every fold of the scores and of the first experiments."""
     parameters, samples = run.parameters, samples_at(run, [])
     seed, n_folds = parameters.seed, parameters.n_folds
     one, two = (of_largest_tasks(samples, n) for n in (1, 2))
-    scale = load_ablations().scales[parameters.grid]
-    folds = [
+    for part, folds in (
         (samples, make_folds(samples, None, n_folds, parameters.n_repeats, seed)),
         (one, make_folds(one, n_splits=CURVE_SPLITS, random_state=seed)),
         (two, make_folds(two, n_splits=n_folds, random_state=seed)),
-    ]
-    for repeat in range(scale.n_repeats):
-        split = make_folds(samples, n_splits=scale.n_splits, random_state=seed + repeat)
-        folds.append((samples, split))
-    for part, splits in folds:
+    ):
         places = samples.names.get_indexer(part.names)
-        yield from (places[fold.train] for fold in splits)
-    yield np.arange(len(samples))  # the leak that the ablations show
+        yield from (places[fold.train] for fold in folds)
 
 
 def _write_sites(sites: pd.Index, folder: Path) -> None:
@@ -79,11 +70,8 @@ def _write_sites(sites: pd.Index, folder: Path) -> None:
 
 def site_selector(run: Run) -> SiteSelector | None:
     """Give the selector that the parameters describe, not fitted; None where all sites are used."""
-    return None if run.parameters.selection == "none" else _selector(run)
-
-
-def _selector(run: Run) -> SiteSelector:
-    """Selector by the parameters."""
+    if run.parameters.selection == "none":
+        return None
     return SiteSelector(run.parameters.selection, run.parameters.n_sites)
 
 

@@ -42,12 +42,15 @@ def test_its_pathways_stand_beside_those_of_the_network(run):
     assert beside.loc["EWAS only", "planted"] == single.isin(planted).sum()
 
 
-def test_an_adjustment_that_cannot_be_made_is_left_out_with_a_warning(run, tmp_path, caplog):
-    samples = data.all_samples(run)
-    aliased = samples.covariates.assign(age=samples.labels["RA"])
-    run._loaded["samples", ""] = samples.replace(covariates=aliased)
+def test_an_adjustment_that_cannot_be_made_is_left_out_with_a_warning(
+    run, tmp_path, caplog, monkeypatch
+):
+    def aliased(run, task):
+        samples = data.samples_of_task(run, task)
+        return samples.replace(covariates=samples.covariates.assign(age=samples.labels[task]))
+
+    monkeypatch.setattr(ewas, "samples_of_task", aliased)
     ewas.ewas(run, tmp_path)
-    run._loaded["samples", ""] = samples
     assert "EWAS of RA, covariates, is left out: y follows from" in caplog.text
     assert (tmp_path / "RA, crude.csv").is_file()
     assert not (tmp_path / "RA, covariates.csv").exists()

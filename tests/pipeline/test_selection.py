@@ -2,10 +2,18 @@ import pytest
 import yaml
 
 from miracle_lib.config import Parameters
+from miracle_lib.evaluation import make_folds
 from miracle_lib.pipeline import answers, data, models
 from miracle_lib.pipeline.run import STEPS, Run
-from miracle_lib.pipeline.selection import chosen_samples, selected, site_selector
+from miracle_lib.pipeline.selection import (
+    chosen_samples,
+    fold_samples,
+    selected,
+    site_selector,
+    used_mask,
+)
 from miracle_lib.studies import AblationGrid
+from miracle_lib.studies.first_experiments import CURVE_SPLITS
 
 PROFILE = {
     "title": "two simulated cohorts",
@@ -81,14 +89,32 @@ def test_in_folds_every_model_sees_sites_chosen_on_its_own_training_samples(
 def test_on_all_samples_sites_are_chosen_once_and_every_model_sees_those(
     run, quick, fits, tmp_path, name
 ):
-    selectors, fitted = fits_of(run, name, fits, tmp_path)
-    (selector,) = selectors
-    assert selector.samples == tuple(data.merged_samples(run).obs_names)
-    (width,) = {fit.n_sites for fit in fitted}
-    assert K <= width <= 2 * K
     samples = data.all_samples(run)
     sites = site_selector(run).fit(samples.values, samples.labels).sites_
+    selectors, fitted = fits_of(run, name, fits, tmp_path)
+    assert selectors == []  # the step before has chosen
+    (width,) = {fit.n_sites for fit in fitted}
+    assert K <= width <= 2 * K
     assert list(chosen_samples(run).sites) == list(sites)
+
+
+def test_only_sites_that_a_fold_may_choose_are_loaded_and_every_fold_chooses_as_among_all(run):
+    whole, loaded = data.all_samples(run), fold_samples(run)
+    assert len(loaded.sites) < len(whole.sites)
+    selector = site_selector(run)
+    for part, n_splits in ((whole, 2), (whole.task("RA"), CURVE_SPLITS)):
+        for fold in make_folds(part, n_splits=n_splits):
+            rows = part.take(fold.train)
+            sites = selector.fit(rows.values, rows.labels).sites_
+            few = loaded.values.loc[rows.names]
+            assert list(selector.fit(few, rows.labels).sites_) == list(sites)
+
+
+def test_the_mask_of_the_model_is_the_mask_that_is_shown(run):
+    shown, model = used_mask(run), models.fitted_model(run)
+    assert shown == model.hierarchy_
+    assert len(shown.pathways) < len(data.graph(run).pathways)
+    assert min(len(genes) for genes in shown.gene_sets().values()) >= shown.min_genes > 1
 
 
 def test_the_kept_model_and_the_controls_have_the_chosen_sites(run):
@@ -100,6 +126,8 @@ def test_a_run_without_selection_uses_the_tables_and_the_method_as_they_are(tmp_
     assert site_selector(plain) is None
     assert selected(plain, "method") == "method"
     assert chosen_samples(plain) is data.all_samples(plain)
+    assert fold_samples(plain) is data.all_samples(plain)
+    assert used_mask(plain) is data.graph(plain)
 
 
 @pytest.mark.parametrize("name", ["scores", "experiments", "signs", "ablations", "model"])

@@ -14,6 +14,7 @@ from miracle_lib.cohorts.simulation import simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing import CohortStandardizer, SiteSelector, beta_to_m
 from miracle_lib.preprocessing import table as table_module
+from miracle_lib.preprocessing.selection import select_in_each
 
 
 @pytest.fixture(scope="module")
@@ -133,3 +134,21 @@ def test_refuses(merged):
     with pytest.raises(MiracleError, match="X lacks 1 of the"):
         selector = SiteSelector(k=5).fit(X, Y)
         selector.transform(X.drop(columns=selector.sites_[0]))
+
+
+@pytest.mark.parametrize("method", ["ttest", "variance"])
+@pytest.mark.parametrize("k", [1, 40, 700])
+def test_one_pass_over_the_values_chooses_what_each_set_of_samples_would(method, k):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.uniform(0.1, 0.9, (120, 600)).astype(np.float32)).add_prefix("cg")
+    X = X.mask(rng.random(X.shape) < 0.02)
+    X["cg7"], X["cg8"], X["cg9"] = 0.5, np.nan, X["cg10"]
+    X.loc[:59, "cg11"] = np.nan  # a cohort lacks it
+    Y = pd.DataFrame({"RA": [0.0, 1.0] * 60, "MS": [1.0, 0.0, 0.0] * 40})
+    Y.loc[60:, "RA"], Y.loc[:59, "MS"] = np.nan, np.nan
+    trainings = [np.sort(rng.choice(120, 90, replace=False)) for _ in range(4)]
+    parts = ((slice(a, a + 100), X.to_numpy()[:, a : a + 100]) for a in range(0, 600, 100))
+    found = select_in_each(parts, X.columns, Y, trainings, SiteSelector(method, k))
+    for sites, rows in zip(found, trainings, strict=True):
+        expected = SiteSelector(method, k).fit(X.iloc[rows], Y.iloc[rows]).sites_
+        assert sites.tolist() == expected.tolist()
