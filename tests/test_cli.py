@@ -213,5 +213,6 @@ def test_predict_does_not_write_onto_what_it_reads(saved, tmp_path):
 def test_info_names_tasks_and_sizes(saved):
     answer = call("info", str(saved[0]))
     assert answer.exit_code == 0
-    assert "Simulated MS" in answer.stdout
+    assert "MS: Simulated MS" in answer.stdout
+    assert "For research use, not diagnosis." in answer.stdout
     assert "pathways" in answer.stdout

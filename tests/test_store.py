@@ -144,7 +144,8 @@ def keys(tmp_path, profile, **values):
 
 EVERY = set(STEPS)
 AFTER_SAMPLES = EVERY - {"cohorts", "annotation", "open_questions"}
-FITTED = {"model", "scores", "experiments", "signs", "explained", "enriched", "stability"}
+FITTED = {"model", "scores", "calibrated", "experiments", "signs"}
+FITTED |= {"explained", "enriched", "stability"}
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ FITTED = {"model", "scores", "experiments", "signs", "explained", "enriched", "s
     [
         ({"seed": 1}, EVERY),
         ({"weighting": "uniform"}, FITTED),
-        ({"n_folds": 3}, {"scores", "experiments", "signs"}),
+        ({"n_folds": 3}, {"scores", "calibrated", "experiments", "signs"}),
         ({"top_sites": 7}, {"enriched"}),
         ({"grid": "full"}, {"ablations", "signs", "explained", "enriched", "stability"}
          | {"open_questions"}),

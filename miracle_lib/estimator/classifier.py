@@ -143,7 +143,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     sex_ : SexReference or None
         What women and men look like on X and Y; set by who has these sites, as a run does.
     card_ : Card or None
-        Title and cohorts of the training, as a run writes them.
+        Cohorts of the training and whether they were simulated, as a run writes them.
     members_ : list of Member
         The trained networks; ``network_`` is the autoencoder of the first.
     history_ : DataFrame

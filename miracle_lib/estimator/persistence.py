@@ -23,7 +23,7 @@ from miracle_lib.model.heads import HEADS
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.training import Member, Prior
-from miracle_lib.training.storage import About, Coding, HeldOut, load_model, read_about, save_model
+from miracle_lib.training.storage import About, Coding, HeldOut, load_model, save_model
 
 if TYPE_CHECKING:
     from miracle_lib.estimator.classifier import MiracleClassifier
@@ -221,41 +221,3 @@ def _member(model: MiracleClassifier, tensors: dict[str, Tensor], index: int) ->
     }
     member.load_state_dict(state)
     return member
-
-
-def _heads_in_words(parameters: dict[str, Any]) -> str:
-    """Say what the heads of a saved model are."""
-    head, units = parameters["head"], parameters["head_units"]
-    if head is None and parameters["preset"] == "default":
-        head = "additive"
-    if head == "additive":
-        return f"one hidden layer of {units} units" if units else "linear"
-    return "four layers" if head in (None, "deep") else f"of the class {head}"
-
-
-def describe_model(model_path: str | Path) -> str:
-    """Return what a saved model holds, as a few lines of text.
-
-    Raises
-    ------
-    MiracleError
-        If the folder holds no saved model.
-    """
-    about = read_about(model_path)
-    hierarchy = Hierarchy.load(Path(model_path) / "hierarchy.npz").restrict(about.columns)
-    parameters = about.parameters
-    cohorts = "; ".join(f"{task} ({', '.join(c)})" for task, c in about.cohorts_of.items())
-    lines = {
-        "tasks (cohorts)": cohorts,
-        "sites": f"{len(hierarchy.sites):,} in the hierarchy, "
-        f"{len(about.columns) - len(hierarchy.sites):,} outside of it",
-        "genes": f"{len(hierarchy.genes):,}",
-        "pathways": f"{len(hierarchy.pathways):,}",
-        "networks": str(parameters["n_members"]),
-        "heads": _heads_in_words(parameters),
-        "task weighting": parameters["weighting"],
-        "sharing between tasks": f"{about.sharing:.2f}",
-        "least share of sites": f"{parameters['min_site_share']:.2f}",
-    }
-    width = max(map(len, lines))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in lines.items())

@@ -16,14 +16,17 @@ from miracle_lib.evaluation import (
     failure_signs,
     make_folds,
     scores_of,
+    summarise,
 )
 from miracle_lib.evaluation.validation import fitted
 from miracle_lib.files import atomic_path
-from miracle_lib.pipeline.data import all_samples, graph
+from miracle_lib.pipeline.data import all_samples, graph, raw_cohorts, sample_table
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.pipeline.selection import chosen_samples, fold_samples, selected, site_selector
+from miracle_lib.preprocessing.sex import SexReference
 from miracle_lib.studies import Ablations, load_ablations, run_ablations
 from miracle_lib.studies.first_experiments import reconstruction_curve, two_cohorts
+from miracle_lib.training.storage import Card, CohortCard
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,42 @@ def scores(run: Run, folder: Path) -> None:
             predictions = cross_validated(run, selected(run, method)).attrs["predictions"]
             with atomic_path(target) as temporary:
                 predictions.to_csv(temporary)
+
+
+@step(uses=(*FITTING, "n_folds", "n_repeats"), after=("cohorts", "model", "scores"))
+def calibrated(run: Run, folder: Path) -> None:
+    """Add what a new sample needs: scores of held-out samples, sex, and what was trained on."""
+    model = MiracleClassifier.load(run.folder("model") / "model")
+    scores = score_tables(run)["MIRACLE"]
+    model.keep_held_out(scores)
+    model.sex_ = SexReference.learn(raw_cohorts(run))
+    model.card_ = _card(run)
+    model.save(folder / "model")
+    table = summarise(scores).assign(where="held-out folds")
+    table.to_csv(folder / "model" / "scores.csv", index=False)
+
+
+def _card(run: Run) -> Card:
+    """What each task was trained on."""
+    samples = all_samples(run)
+    about = sample_table(run).reindex(columns=["cohort", "tissue", "platform"])
+    about = about.fillna("not stated").astype(str)
+    cohorts = []
+    for task, label in samples.labels.items():
+        for name, part in about[label.notna()].groupby("cohort"):
+            tissue, platform = (", ".join(part[key].unique()) for key in ("tissue", "platform"))
+            cases, controls = (int((label[part.index] == value).sum()) for value in (1, 0))
+            cohorts.append(
+                CohortCard(
+                    name=str(name),
+                    task=str(task),
+                    tissue=tissue,
+                    platform=platform,
+                    cases=cases,
+                    controls=controls,
+                )
+            )
+    return Card(simulated=run.profile.simulated, cohorts=cohorts)
 
 
 @step(uses=(*FITTING, "n_folds"), after=("hierarchy", "candidates"))

@@ -27,7 +27,7 @@ DISPLAY = "from miracle_lib.plots.style import displayed"  # called by a run, na
 STEPS_OF = {
     "01_preprocessing": ("samples",),
     "02_mask_construction": ("hierarchy",),
-    "03_three_stage_training": ("model", "experiments", "scores"),
+    "03_three_stage_training": ("model", "experiments", "scores", "calibrated"),
     "04_ablations": ("ablations", "signs"),
     "05_enrichment_validation": ("explained", "enriched", "stability", "ewas"),
     "06_open_questions": ("open_questions", "ablations"),

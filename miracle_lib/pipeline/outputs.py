@@ -23,8 +23,9 @@ def publish(run: Run) -> dict[str, Path]:
     finished = [name for name in STEPS if run.done(name)]
     if "samples" in finished:
         _link(run.folder("samples") / "samples.h5ad", run.directory / "samples.h5ad")
-    if "model" in finished:
-        _replace(run.folder("model") / "model", run.directory / "model")
+    for name in ("model", "calibrated"):  # the second is the first, with its held-out scores
+        if name in finished:
+            _replace(run.folder(name) / "model", run.directory / "model")
     tables = run.directory / "tables"
     shutil.rmtree(tables, ignore_errors=True)
     for name in finished:

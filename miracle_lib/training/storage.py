@@ -62,13 +62,11 @@ class Card(Strict):
 
     Attributes
     ----------
-    title : str
     simulated : bool
         Whether the cohorts were simulated: such a model says nothing of patients.
     cohorts : list of CohortCard
     """
 
-    title: str
     simulated: bool
     cohorts: list[CohortCard]
 

@@ -42,7 +42,7 @@ def model(data):
     cohort = CohortCard(
         name="ours", task="RA", tissue="blood", platform="450K", cases=30, controls=30
     )
-    model.card_ = Card(title="ours", simulated=True, cohorts=[cohort])
+    model.card_ = Card(simulated=True, cohorts=[cohort])
     return model
 
 

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,6 +7,7 @@ import yaml
 from anndata import AnnData
 
 from miracle_lib.config import Parameters
+from miracle_lib.estimator import MiracleClassifier, describe_model, predict
 from miracle_lib.pipeline import answers, data, models, selection
 from miracle_lib.pipeline.notebooks import open_profile_run
 from miracle_lib.pipeline.run import Run
@@ -62,6 +65,24 @@ def test_the_fitted_model_is_kept_and_reads_the_selected_sites(run):
     assert len(model.sites_) <= 300
     proba = model.predict_proba(data.all_samples(run).values)
     assert np.isfinite(proba.to_numpy()).all()
+
+
+def test_the_model_of_a_run_knows_what_a_new_sample_needs(run, tmp_path):
+    """Copied elsewhere, without the run."""
+    shutil.copytree(run.folder("calibrated") / "model", tmp_path / "copied")
+    model = MiracleClassifier.load(tmp_path / "copied")
+    X = data.all_samples(run).values
+    assert model.held_out_.groupby("task").size().to_dict() == {"MS": 60, "RA": 80}
+    raw = pd.concat([adata.to_df() for adata in data.raw_cohorts(run)]).loc[X.index]
+    result = predict(model, raw, sex=data.sample_table(run)["sex"])
+    assert result["sex_predicted"].isin(["F", "M"]).mean() > 0.95
+    assert not result["warning"].str.contains("sex").any()
+    ms = data.all_samples(run).task("MS").names
+    assert result.loc[ms, "low[MS]"].notna().mean() > 0.9
+    card = describe_model(tmp_path / "copied")
+    assert "60 held-out samples" in card
+    assert "simulated" in card
+    assert "held-out folds" in card
 
 
 def test_planted_pathways_are_named_and_counted(run):
