@@ -157,7 +157,7 @@ def test_the_core_needs_no_extra(core, tmp_path):
             "interpret",
         ),
         (
-            "from miracle_lib.evaluation.grid import _backend; _backend('x', []).__enter__()",
+            "from miracle_lib.parallel import cluster; cluster('x').__enter__()",
             "A scheduler needs the package 'distributed'",
             "cluster",
         ),

@@ -18,7 +18,7 @@ def run(
     ] = None,
     mirror: Mirror = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler for the ablation grid.")
+        str | None, typer.Option(help="Address of a Dask scheduler; it gets the independent work.")
     ] = None,
     chapters: Annotated[
         str | None, typer.Option(help="Chapters to execute, such as 1,3 or 1-3; default: all.")

@@ -9,6 +9,7 @@ from scipy import stats
 from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation.metrics import predictions_of
 from miracle_lib.evaluation.validation import cross_validate
+from miracle_lib.parallel import spread
 from miracle_lib.samples import Samples, as_labelled, as_samples
 
 
@@ -229,8 +230,10 @@ def permutation_test(
 
     Parameters
     ----------
-    estimator, X, Y, groups, cohort, covariates, protocol, n_splits, random_state, n_jobs
+    estimator, X, Y, groups, cohort, covariates, protocol, n_splits, random_state
         As in :func:`cross_validate`. Labels move within a cohort and between groups of one size.
+    n_jobs : int, default 1
+        Permutations scored at the same time on this machine.
     metric : str, default "auroc"
     n_permutations : int, default 100
 
@@ -251,17 +254,12 @@ def permutation_test(
         "random_state": random_state,
     }
     rng = np.random.default_rng(random_state)
-
-    def mean_score(samples: Samples) -> pd.Series:
-        return _wide(cross_validate(estimator, samples, n_jobs=n_jobs, **folds), metric).mean()
-
-    observed = mean_score(samples)
-    null = pd.DataFrame(
-        [
-            mean_score(samples.replace(labels=shuffle_labels(samples, rng)))
-            for _ in range(n_permutations)
-        ]
+    shuffled = [shuffle_labels(samples, rng) for _ in range(n_permutations)]
+    jobs = [(estimator, samples, labels, folds, metric) for labels in (samples.labels, *shuffled)]
+    observed, *of_shuffled = spread(
+        _mean_score, jobs, [estimator, samples], n_jobs=n_jobs, title="permutations"
     )
+    null = pd.DataFrame(of_shuffled)
     if metric == "brier":  # the one metric where less is better
         exceeded = (null <= observed).sum()
     else:
@@ -277,3 +275,10 @@ def permutation_test(
     table = table.rename_axis("task").reset_index()
     table.attrs["null"] = null
     return table
+
+
+def _mean_score(
+    estimator: Any, samples: Samples, labels: pd.DataFrame, folds: dict[str, Any], metric: str
+) -> pd.Series:
+    """Score an estimator under some labels: mean over the folds, per task."""
+    return _wide(cross_validate(estimator, samples.replace(labels=labels), **folds), metric).mean()

@@ -5,22 +5,18 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from miracle_lib.code import code_of, digest
 from miracle_lib.errors import MiracleError
-from miracle_lib.extras import needs
 from miracle_lib.files import atomic_path
+from miracle_lib.parallel import spread
 from miracle_lib.samples import Samples
 from miracle_lib.store import environment
 
@@ -111,7 +107,6 @@ def run_grid(
     cells: Sequence[Cell],
     store: str | Path,
     n_jobs: int = 1,
-    scheduler: Any = None,
 ) -> list[Tables]:
     """Run the cells that are not stored yet and return the results of all.
 
@@ -124,10 +119,8 @@ def run_grid(
     store : str or Path
         Folder of finished cells; made if absent.
     n_jobs : int, default 1
-        Processes on this machine (joblib); -1 for all cores.
-    scheduler : str or distributed.Client, optional
-        Address of a Dask scheduler such as ``"tcp://10.0.0.1:8786"``, or a client: the same cells
-        run there. A cell whose worker dies is run again by the scheduler.
+        Processes on this machine; -1 for all cores. In a block of `miracle_lib.parallel.cluster`
+        the cells run on its workers.
 
     Returns
     -------
@@ -137,8 +130,7 @@ def run_grid(
     Raises
     ------
     MiracleError
-        If a cell fails (the others are finished and stored first), or Dask is asked for and not
-        installed.
+        If a cell fails; the others are finished and stored first.
 
     Examples
     --------
@@ -156,17 +148,14 @@ def run_grid(
     found = {key: tables for key, tables in stored.items() if tables is not None}
     todo = {key: cell for key, cell in zip(keys, cells, strict=True) if key not in found}
     shared = list({id(cell.data): cell.data for cell in todo.values() if cell.data}.values())
+    # Without its data a cell is small: these are sent once.
+    jobs = [(key, replace(cell, data=None), cell.data) for key, cell in todo.items()]
     failed = {}
-    progress = tqdm(total=len(todo), desc="cells", disable=None, leave=False)
-    with _backend(scheduler, shared), progress:
-        jobs = (
-            # Without its data a cell is small: these are sent once.
-            delayed(_run)(key, replace(cell, data=None), cell.data)
-            for key, cell in todo.items()
-        )
-        done = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(jobs)
-        for key, result in done:
-            progress.update()
+    with warnings.catch_warnings():
+        # Loky replaces a worker that has grown by 300 MB and runs its cells all the same; a
+        # worker that dies raises.
+        warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
+        for key, result in spread(_run, jobs, shared, n_jobs=n_jobs, ordered=False, title="cells"):
             if isinstance(result, Exception):
                 failed[key] = result
             else:
@@ -187,27 +176,6 @@ def _run(key: str, cell: Cell, data: Data | None) -> tuple[str, Tables | Excepti
         return key, cell.function(**cell.settings, **shared)
     except Exception as error:
         return key, error
-
-
-@contextmanager
-def _backend(scheduler: Any, shared: list[Data]) -> Iterator[None]:
-    """Joblib's own processes, or a Dask cluster that holds the shared data once per worker."""
-    if scheduler is None:
-        with warnings.catch_warnings():
-            # Loky replaces a worker that has grown by 300 MB and runs its cells all the same; a
-            # worker that dies raises.
-            warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)
-            yield
-        return
-    with needs("cluster", "A scheduler"):
-        from distributed import Client
-    client = Client(scheduler, set_as_default=False) if isinstance(scheduler, str) else scheduler
-    try:
-        with joblib.parallel_config("dask", client=client, scatter=shared or None, n_jobs=-1):
-            yield
-    finally:
-        if client is not scheduler:
-            client.close()
 
 
 def _file(store: Path, key: str) -> Path:

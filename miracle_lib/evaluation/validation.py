@@ -6,14 +6,13 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, clone
 from sklearn.pipeline import Pipeline
-from tqdm import tqdm
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation.metrics import METRICS, score_task
 from miracle_lib.evaluation.splits import Fold, make_folds
+from miracle_lib.parallel import spread
 from miracle_lib.preprocessing.samples import copies
 from miracle_lib.samples import Samples, as_samples
 from miracle_lib.training.inputs import cohorts_of_labels
@@ -190,7 +189,7 @@ def cross_validate(
         Repeat r is shuffled with ``random_state + r``; two estimators scored with the same value
         see the same folds.
     n_jobs : int, default 1
-        Folds fitted at the same time (joblib; an active ``parallel_config`` is honoured).
+        Folds fitted at the same time on this machine; see `miracle_lib.parallel.cluster` for more.
 
     Returns
     -------
@@ -227,9 +226,8 @@ def cross_validate(
     elif protocol != "nested":
         raise MiracleError(f"protocol is {protocol!r}; expected 'nested' or 'leaky'.")
     folds = list(make_folds(samples, None, n_splits, n_repeats, random_state))
-    jobs = (delayed(_predictions)(estimator, samples, fold) for fold in folds)
-    done = Parallel(n_jobs=n_jobs, return_as="generator")(jobs)
-    parts = list(tqdm(done, total=len(folds), desc="folds", disable=None, leave=False))
+    jobs = [(estimator, samples, fold) for fold in folds]
+    parts = list(spread(_predictions, jobs, [estimator, samples], n_jobs=n_jobs, title="folds"))
     return scores_of(pd.concat(parts, ignore_index=True))
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
-from tqdm import tqdm
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation.comparison import shuffle_labels
 from miracle_lib.evaluation.validation import fitted
 from miracle_lib.interpretation.attribution import task_attributions
+from miracle_lib.parallel import spread
 from miracle_lib.samples import Samples, as_samples
 
 if TYPE_CHECKING:
@@ -67,38 +67,46 @@ def refit_attributions(
     ----------
     Esser-Skala and Fortelny 2023, doi:10.1038/s41540-023-00310-8.
     """
-    samples, rows = as_samples(X, Y, **parts), []
+    samples = as_samples(X, Y, **parts)
     samples = samples.take(samples.order)  # controls are drawn by it
-    jobs = [(kind, seed) for kind in kinds for seed in range(random_state, random_state + n_seeds)]
-    for kind, seed in tqdm(jobs, desc="refits", disable=None):
-        data, mask = _control(kind, samples, hierarchy, seed)
-        model = fitted(make_model(mask, seed), data)
-        for task, score in task_attributions(model, data).drop(columns="shared").items():
-            table = score.rename("attribution").rename_axis("pathway").reset_index()
-            rank = table["attribution"].rank(ascending=False)
-            rows.append(table.assign(kind=kind, seed=seed, task=task, rank=rank))
+    runs = [(kind, seed) for kind in kinds for seed in range(random_state, random_state + n_seeds)]
+    jobs = [
+        (make_model(_mask(kind, hierarchy, seed), seed), samples, kind, seed) for kind, seed in runs
+    ]
+    rows = list(spread(_refit, jobs, [samples], title="refits"))
     columns = ["kind", "seed", "task", "pathway", "attribution", "rank"]
     return pd.concat(rows, ignore_index=True)[columns]
 
 
-def _control(
-    kind: str, samples: Samples, hierarchy: "Hierarchy", seed: int
-) -> tuple[Samples, "Hierarchy"]:
-    """Samples and mask of one kind of control."""
+def _refit(model: "MiracleClassifier", samples: Samples, kind: str, seed: int) -> pd.DataFrame:
+    """Train on one kind of data and attribute."""
+    data, rows = _control(kind, samples, seed), []
+    scores = task_attributions(fitted(model, data), data).drop(columns="shared")
+    for task, score in scores.items():
+        table = score.rename("attribution").rename_axis("pathway").reset_index()
+        rank = table["attribution"].rank(ascending=False)
+        rows.append(table.assign(kind=kind, seed=seed, task=task, rank=rank))
+    return pd.concat(rows)
+
+
+def _mask(kind: str, hierarchy: "Hierarchy", seed: int) -> "Hierarchy":
+    """Mask of one kind of control."""
+    if kind not in ("real", *CONTROLS):
+        raise MiracleError(f"There is no control {kind!r}; expected one of {', '.join(CONTROLS)}.")
+    return hierarchy.permuted(seed) if kind == "permuted mask" else hierarchy
+
+
+def _control(kind: str, samples: Samples, seed: int) -> Samples:
+    """Samples of one kind of control."""
     rng = np.random.default_rng(seed)
-    if kind == "real":
-        return samples, hierarchy
-    if kind == "permuted mask":
-        return samples, hierarchy.permuted(seed)
     if kind == "shuffled labels":
-        return samples.replace(labels=shuffle_labels(samples, rng)), hierarchy
+        return samples.replace(labels=shuffle_labels(samples, rng))
     if kind == "every site predictive":
         case = samples.labels.max(axis=1).fillna(0).to_numpy()[:, None]
         noise = rng.normal(0, 0.05, samples.values.shape)
         values = np.clip(0.4 + 0.2 * case + noise, 0.01, 0.99).astype(np.float32)
-        table = pd.DataFrame(values, samples.names, samples.sites)
-        return samples.replace(values=table), hierarchy
-    raise MiracleError(f"There is no control {kind!r}; expected one of {', '.join(CONTROLS)}.")
+        return samples.replace(values=pd.DataFrame(values, samples.names, samples.sites))
+    return samples
 
 
 def against_controls(refits: pd.DataFrame, task: str) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation.validation import fitted
 from miracle_lib.files import safe_name
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.parallel import spread
 from miracle_lib.pipeline.data import (
     graph,
     mask_sets,
@@ -33,8 +34,11 @@ N_SEEDS = {"small": 2, "full": 5}
 def explained(run: Run, folder: Path) -> None:
     """Rank the pathways of every task against shuffled labels, and contrast its sites."""
     samples, model = chosen_samples(run), fitted_model(run)
-    for task in model.tasks_:
-        _explain(run, model, task).to_csv(_named(folder, "tasks", task))
+    n, seed = N_PERMUTATIONS[run.parameters.grid], run.parameters.seed
+    jobs = [(model, samples, task, n, seed) for task in model.tasks_]
+    tables = spread(_explain, jobs, [model, samples], title="tasks")
+    for task, table in zip(model.tasks_, tables, strict=True):
+        table.to_csv(_named(folder, "tasks", task))
     contrasts = {task: _site_contrast(model, samples, task) for task in model.tasks_}
     pd.DataFrame(contrasts).to_csv(folder / "sites.csv")
 
@@ -49,11 +53,13 @@ def enriched(run: Run, folder: Path) -> None:
     for title, library in validation_sets(run).items():
         found = interpret.overrepresentation(sites, universe, site_gene(run), library)
         found.to_csv(_named(folder, "libraries", title))
-    permuted = []
-    for seed in range(N_SEEDS[run.parameters.grid]):
-        control = _unfitted(run, graph(run).permuted(seed), seed)
-        control = fitted(control, chosen_samples(run))
-        permuted.append(_explain(run, control, task))
+    samples = chosen_samples(run)
+    rest = (samples, task, N_PERMUTATIONS[run.parameters.grid], run.parameters.seed)
+    controls = [
+        (_unfitted(run, graph(run).permuted(seed), seed), *rest)
+        for seed in range(N_SEEDS[run.parameters.grid])
+    ]
+    permuted = list(spread(_explain_control, controls, [samples], title="controls"))
     interpret.library_agreement(
         explanations(run)[task],
         mask_sets(run),
@@ -85,15 +91,18 @@ def _unfitted(run: Run, mask: Hierarchy, seed: int) -> MiracleClassifier:
     return classifier(run).set_params(hierarchy=mask, random_state=seed, training__progress=False)
 
 
-def _explain(run: Run, model: MiracleClassifier, task: str) -> pd.DataFrame:
-    """Evidence for each pathway in one task."""
-    return interpret.explain(
-        model,
-        chosen_samples(run),
-        task,
-        n_permutations=N_PERMUTATIONS[run.parameters.grid],
-        random_state=run.parameters.seed,
-    )
+def _explain(
+    model: MiracleClassifier, samples: Samples, task: str, n: int, seed: int
+) -> pd.DataFrame:
+    """Evidence for each pathway in one task, against n shuffles."""
+    return interpret.explain(model, samples, task, n_permutations=n, random_state=seed)
+
+
+def _explain_control(
+    model: MiracleClassifier, samples: Samples, task: str, n: int, seed: int
+) -> pd.DataFrame:
+    """Evidence from a network that is trained for it."""
+    return _explain(fitted(model, samples), samples, task, n, seed)
 
 
 def _site_contrast(model: MiracleClassifier, samples: Samples, task: str) -> pd.Series:

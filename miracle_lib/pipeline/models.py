@@ -191,7 +191,6 @@ def ablation_results(run: Run) -> Ablations:
 
 
 def workers(run: Run) -> dict[str, Any]:
-    """Where a grid of cells runs: the cores of this machine, or a Dask cluster."""
-    scheduler = os.environ.get("MIRACLE_SCHEDULER")
+    """How a grid of cells runs on this machine, and from which seed."""
     n_jobs = int(os.environ.get("MIRACLE_JOBS", "-1"))
-    return {"n_jobs": n_jobs, "scheduler": scheduler, "random_state": run.parameters.seed}
+    return {"n_jobs": n_jobs, "random_state": run.parameters.seed}

@@ -23,6 +23,7 @@ from miracle_lib.code import code_of, digest
 from miracle_lib.config import Parameters, Profile, check_parameters, load_profile, run_folder
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import write_json
+from miracle_lib.parallel import cluster
 from miracle_lib.resources import PACKAGE
 from miracle_lib.store import Store, environment, only_one
 
@@ -157,7 +158,8 @@ class Run:
         if found is None:
             log.info("%s: running", name)
             started = time.monotonic()
-            found = self.store.make(name, key, lambda work: STEPS[name].make(self, work))
+            with cluster(os.environ.get("MIRACLE_SCHEDULER")):
+                found = self.store.make(name, key, lambda work: STEPS[name].make(self, work))
             log.info("%s: done in %.1f s", name, time.monotonic() - started)
         else:
             log.info("%s: unchanged, not run again", name)

@@ -201,7 +201,6 @@ def run_ablations(
     selector: SiteSelector | None = None,
     only: list[str] | None = None,
     n_jobs: int = 1,
-    scheduler: Any = None,
     random_state: int = 0,
 ) -> Ablations:
     """Score every level of every comparison on the same folds; stored cells are not run again.
@@ -222,7 +221,7 @@ def run_ablations(
         see all sites.
     only : list of str, optional
         Comparisons to run; default all.
-    n_jobs, scheduler
+    n_jobs : int, default 1
         As in :func:`run_grid`.
     random_state : int, default 0
         Repeat r is split, and its networks and control masks drawn, with ``random_state + r``.
@@ -259,7 +258,7 @@ def run_ablations(
                 settings |= {"n_splits": size.n_splits, "random_state": random_state}
                 cells.append(Cell(run_cell, settings, data))
                 owners.append((name, label))
-    results = run_grid(cells, store, n_jobs, scheduler)
+    results = run_grid(cells, store, n_jobs)
     parts: dict[tuple[str, str], list[pd.DataFrame]] = {}
     fits, pathways = [], []
     for owner, tables in zip(owners, results, strict=True):

@@ -196,7 +196,6 @@ def hospital_scores(
     selector: SiteSelector | None = None,
     n_splits: int = 5,
     n_jobs: int = 1,
-    scheduler: Any = None,
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Score every method within the training cohorts of a task and in another cohort.
@@ -209,7 +208,7 @@ def hospital_scores(
     samples : Samples
         All cohorts; sites that one does not have are NaN.
     hierarchy : Hierarchy
-    external, store, n_jobs, scheduler
+    external, store, n_jobs
         As in `pairs_of` and :func:`run_grid`.
     selector : SiteSelector, optional
         Fitted inside the training part, before every method.
@@ -233,7 +232,6 @@ def hospital_scores(
         selector,
         store=store,
         n_jobs=n_jobs,
-        scheduler=scheduler,
     )
 
 
@@ -244,14 +242,13 @@ def leave_one_cohort_out(
     *,
     selector: SiteSelector | None = None,
     n_jobs: int = 1,
-    scheduler: Any = None,
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Score each cohort of a task by models of each other one, and of the others together.
 
     Parameters
     ----------
-    samples, hierarchy, store, selector, n_jobs, scheduler, random_state
+    samples, hierarchy, store, selector, n_jobs, random_state
         As in `hospital_scores`.
 
     Returns
@@ -268,7 +265,6 @@ def leave_one_cohort_out(
         selector,
         store=store,
         n_jobs=n_jobs,
-        scheduler=scheduler,
     )
 
 

@@ -90,7 +90,6 @@ def hidden_patterns(
     store: str | Path,
     scale: str = "small",
     n_jobs: int = 1,
-    scheduler: Any = None,
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Do the constraints hide new patterns? Plant effects in genes that no pathway contains.
@@ -100,7 +99,7 @@ def hidden_patterns(
 
     Parameters
     ----------
-    store, n_jobs, scheduler
+    store, n_jobs
         As in :func:`run_grid`.
     scale : {"small", "full"}, default "small"
     random_state : int, default 0
@@ -123,7 +122,7 @@ def hidden_patterns(
         for i in range(size["n_replicates"])
     ]
     rows = []
-    for cell, tables in zip(cells, run_grid(cells, store, n_jobs, scheduler), strict=True):
+    for cell, tables in zip(cells, run_grid(cells, store, n_jobs), strict=True):
         row = {"outside": cell.settings["outside"], "model": cell.settings["name"]}
         row["seed"] = cell.settings["seed"]
         rows.append(row | tables["scores"].drop(columns="task").mean().to_dict())
@@ -244,7 +243,6 @@ def held_out_edges(
     scale: str = "small",
     share: float = 0.1,
     n_jobs: int = 1,
-    scheduler: Any = None,
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Does training find annotated edges again that were held out of the mask?
@@ -256,7 +254,7 @@ def held_out_edges(
 
     Parameters
     ----------
-    store, scale, n_jobs, scheduler, random_state
+    store, scale, n_jobs, random_state
         As in :func:`hidden_patterns`.
     share : float, default 0.1
         Share of the edges held out.
@@ -272,7 +270,7 @@ def held_out_edges(
     cells = [
         Cell(edges_cell, {"seed": random_state + i, **fixed}) for i in range(size["n_replicates"])
     ]
-    results = run_grid(cells, store, n_jobs, scheduler)
+    results = run_grid(cells, store, n_jobs)
     tables = [
         tables["found"].assign(seed=cell.settings["seed"])
         for cell, tables in zip(cells, results, strict=True)

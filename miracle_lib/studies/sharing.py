@@ -58,14 +58,13 @@ def sharing_sweep(
     scale: str = "small",
     effect: float = 0.2,
     n_jobs: int = 1,
-    scheduler: Any = None,
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Sweep the share of common pathways and the sample size on simulated cohorts.
 
     Parameters
     ----------
-    store, n_jobs, scheduler
+    store, n_jobs
         As in :func:`run_grid`.
     scale : {"small", "full"}, default "small"
         Shares of the planted pathways that all six tasks have, samples per task, replicates.
@@ -97,7 +96,7 @@ def sharing_sweep(
         for i in range(sweep["n_replicates"])
     ]
     rows = []
-    for cell, tables in zip(cells, run_grid(cells, store, n_jobs, scheduler), strict=True):
+    for cell, tables in zip(cells, run_grid(cells, store, n_jobs), strict=True):
         wide = tables["scores"].pivot(index="task", columns="method", values="auroc")
         difference = wide["multi"] - wide["single"]
         row = {name: cell.settings[name] for name in ("share", "n", "seed")}

@@ -7,6 +7,8 @@ import time
 import numpy as np
 import pandas as pd
 
+from miracle_lib.evaluation import PerTaskBaseline
+
 
 def count(x, log, wait=0.0, values=None):
     """Leave a line per execution, so that a test can see what ran."""
@@ -34,3 +36,15 @@ def grow(x, log):
 
 def die(x, log):
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Logged(PerTaskBaseline):
+    """Leave a line per fit, and take a while."""
+
+    def __init__(self, name="naive_bayes", n_inner=2, log=None, wait=0.0):
+        super().__init__(name, n_inner)
+        self.log, self.wait = log, wait
+
+    def fit(self, X, Y):
+        count(len(X), self.log, self.wait)
+        return super().fit(X, Y)

@@ -1,9 +1,5 @@
 import importlib
-import os
 import re
-import signal
-import threading
-import time
 import warnings
 from pathlib import Path
 
@@ -117,41 +113,3 @@ def test_a_damaged_cell_is_said_and_run_again(tmp_path, log, cells_module, caplo
     ]
     for name, table in before.items():
         pd.testing.assert_frame_equal(after[name], table)
-
-
-def test_killed_worker_of_a_cluster_loses_no_result(tmp_path, log, cells_module):
-    distributed = pytest.importorskip("distributed")
-    data = Data(values=pd.DataFrame({"a": [0.5]}))
-    cells = [Cell(cells_module.count, {"x": x, "log": log, "wait": 0.2}, data) for x in range(12)]
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
-    ) as cluster:
-        killer = KillOne(log)
-        killer.start()
-        tables = run_grid(cells, tmp_path / "store", scheduler=cluster.scheduler_address)
-        killer.join()
-    assert killer.killed
-    assert [table["result"]["total"].item() for table in tables] == [x + 0.5 for x in range(12)]
-    assert len(list((tmp_path / "store").glob("*.json"))) == 12
-    before = executed(log)
-    assert set(before) == set(range(12))
-    run_grid(cells, tmp_path / "store")
-    assert executed(log) == before
-
-
-class KillOne(threading.Thread):
-    """Kill one worker once a few cells are done."""
-
-    def __init__(self, log):
-        super().__init__()
-        self.log, self.killed = log, False
-
-    def run(self):
-        deadline = time.time() + 60
-        while time.time() < deadline:
-            lines = Path(self.log).read_text().splitlines()
-            if len(lines) >= 4:
-                os.kill(int(lines[-1].split()[1]), signal.SIGKILL)
-                self.killed = True
-                return
-            time.sleep(0.02)

@@ -42,22 +42,22 @@ def test_controls_take_the_planted_pathways_away(study):
 
 
 def test_every_site_predictive_leaves_only_the_shape(study):
-    from miracle_lib.interpretation.stability import _control
+    from miracle_lib.interpretation.stability import _control, _mask
 
-    samples, mask = _control("every site predictive", Samples(study.X, study.Y), study.mask, 0)
+    samples = _control("every site predictive", Samples(study.X, study.Y), 0)
     case, X = samples.labels.max(axis=1) == 1, samples.values
     assert X.shape == study.X.shape
     assert ((X[case].mean() - X[~case].mean()) > 0.15).all()
-    assert mask is study.mask
+    assert _mask("every site predictive", study.mask, 0) is study.mask
     with pytest.raises(MiracleError, match="no control 'noise'"):
-        _control("noise", samples, study.mask, 0)
+        _mask("noise", study.mask, 0)
 
 
 def test_shuffled_control_keeps_the_number_of_cases(study):
     from miracle_lib.interpretation.stability import _control
 
     samples = Samples(study.X, study.Y, cohort=study.obs["cohort"], subject=study.obs["subject"])
-    Y = _control("shuffled labels", samples, study.mask, 0)[0].labels
+    Y = _control("shuffled labels", samples, 0).labels
     pd.testing.assert_series_equal(Y.sum(), study.Y.sum())
     assert (Y.isna() == study.Y.isna()).all(axis=None)
     assert not np.array_equal(Y.fillna(-1), study.Y.fillna(-1))

@@ -1,0 +1,159 @@
+"""Results of a Dask cluster are those of one machine, also when a worker is killed."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from miracle_lib import Hierarchy, MiracleClassifier, MiracleError, Training
+from miracle_lib.evaluation import Cell, Data, cross_validate, permutation_test, run_grid
+from miracle_lib.interpretation import refit_attributions
+from miracle_lib.parallel import cluster, spread
+
+HERE = str(Path(__file__).parent / "evaluation")
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def cells_module():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)
+        patch.setenv("PYTHONPATH", os.pathsep.join([HERE, os.environ.get("PYTHONPATH", "")]))
+        import grid_cells
+
+        yield grid_cells
+
+
+@pytest.fixture(scope="module")
+def address(cells_module):
+    """Two workers of one thread, each replaced if it dies."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as machines:
+        yield machines.scheduler_address
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "log"
+    path.touch()
+    return str(path)
+
+
+class KillOne(threading.Thread):
+    """Kill the worker that has written the last line of a log, once a few are there."""
+
+    def __init__(self, log):
+        super().__init__()
+        self.log, self.killed = log, False
+
+    def run(self):
+        deadline = time.time() + 60
+        while time.time() < deadline:
+            lines = Path(self.log).read_text().splitlines()
+            if len(lines) >= 4:
+                os.kill(int(lines[-1].split()[1]), signal.SIGKILL)
+                self.killed = True
+                return
+            time.sleep(0.02)
+
+    def __enter__(self):
+        self.start()
+
+    def __exit__(self, *error):
+        self.join()
+        assert self.killed
+
+
+def noise(n=40, sites=20):
+    rng = np.random.default_rng(0)
+    names = [f"s{i}" for i in range(n)]
+    X = pd.DataFrame(
+        rng.uniform(0.3, 0.7, (n, sites)), names, [f"cg{i}" for i in range(sites)]
+    ).astype("float32")
+    return X, pd.DataFrame({"RA": (np.arange(n) % 2).astype(float)}, names)
+
+
+def test_a_killed_worker_loses_no_cell(address, tmp_path, log, cells_module):
+    data = Data(values=pd.DataFrame({"a": [0.5]}))
+    cells = [Cell(cells_module.count, {"x": x, "log": log, "wait": 0.2}, data) for x in range(12)]
+    with cluster(address), KillOne(log):
+        tables = run_grid(cells, tmp_path / "store")
+    assert [table["result"]["total"].item() for table in tables] == [x + 0.5 for x in range(12)]
+    assert len(list((tmp_path / "store").glob("*.json"))) == 12
+    before = Path(log).read_text()
+    assert {int(line.split()[0]) for line in before.splitlines()} == set(range(12))
+    run_grid(cells, tmp_path / "store")
+    assert Path(log).read_text() == before
+
+
+def test_folds_of_a_cluster_are_those_of_one_machine(address, log, cells_module):
+    X, Y = noise()
+    estimator = cells_module.Logged(log=log, wait=0.1)
+    here = cross_validate(estimator, X, Y, n_splits=3, n_repeats=2)
+    with cluster(address):
+        there = cross_validate(estimator, X, Y, n_splits=3, n_repeats=2)
+    pd.testing.assert_frame_equal(here, there)
+    pd.testing.assert_frame_equal(here.attrs["predictions"], there.attrs["predictions"])
+    pids = [line.split()[1] for line in Path(log).read_text().splitlines()]
+    assert str(os.getpid()) not in pids[6:]
+
+
+def test_permutations_of_a_cluster_are_those_of_one_machine(address, log, cells_module):
+    X, Y = noise()
+    estimator = cells_module.Logged(log=log)
+    here = permutation_test(estimator, X, Y, n_permutations=6, n_splits=2)
+    with cluster(address):
+        there = permutation_test(estimator, X, Y, n_permutations=6, n_splits=2)
+    pd.testing.assert_frame_equal(here, there)
+    pd.testing.assert_frame_equal(here.attrs["null"], there.attrs["null"])
+    pids = [line.split()[1] for line in Path(log).read_text().splitlines()]
+    assert pids[:14] == [str(os.getpid())] * 14
+    assert len(set(pids[14:])) == 2
+    assert str(os.getpid()) not in pids[14:]
+
+
+def test_seeds_and_controls_of_a_cluster_are_those_of_one_machine(address):
+    X, Y = noise(n=48)
+    genes = [f"G{i // 4}" for i in range(20)]
+    mask = Hierarchy.from_tables(
+        pd.DataFrame({"site": X.columns, "gene": genes}),
+        {"P1": ["G0", "G1", "G2"], "P2": ["G2", "G3", "G4"]},
+        min_genes=1,
+    )
+
+    def make(mask, seed):
+        training = Training(epochs=(2, 3, 0), progress=False)
+        return MiracleClassifier(mask, random_state=seed, device="cpu", training=training)
+
+    kinds = ("real", "shuffled labels")
+    here = refit_attributions(make, mask, X, Y, kinds=kinds, n_seeds=2)
+    with cluster(address):
+        there = refit_attributions(make, mask, X, Y, kinds=kinds, n_seeds=2)
+    pd.testing.assert_frame_equal(here, there, rtol=1e-4)
+
+
+def test_a_job_that_kills_every_worker_is_one_sentence(cells_module, log):
+    with (
+        distributed.LocalCluster(
+            n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        ) as machines,
+        cluster(machines.scheduler_address),
+        pytest.raises(MiracleError, match="lost its workers while it ran jobs"),
+    ):
+        list(spread(cells_module.die, [(0, log)]))
+
+
+def test_an_address_where_nothing_answers_is_one_sentence():
+    dask = pytest.importorskip("dask")
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}),
+        pytest.raises(MiracleError, match=r"No Dask scheduler answers at tcp://127.0.0.1:9"),
+        cluster("tcp://127.0.0.1:9"),
+    ):
+        pass
