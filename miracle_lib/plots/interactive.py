@@ -17,12 +17,20 @@ from miracle_lib.plots.ewas import along_the_genome, evidence
 from miracle_lib.plots.style import COLOURS, HYPER, HYPO, LABELS, PLAIN, shorten
 
 HEIGHT = 460  # pixels
+NAME = 30  # letters of a name beside a picture; the pointer shows all of it
 POINTS = 1500  # sites in one picture; all of them are in the one for print
 _FONT = {"family": "sans-serif", "size": 13}
 _FIELD = (
     '<label>Find a {0}: <input type="search" class="search-rows" autocomplete="off"></label> '
     '<output aria-live="polite"></output>'
 )
+_BAR = {  # above the picture: beside it, it takes a third of a phone
+    "title": {"text": "evidence × direction", "side": "top"},
+    "orientation": "h",
+    "thickness": 10,
+    "y": 1,
+    "yanchor": "bottom",
+}
 _HOVER = (
     "<b>%{y}</b><br>%{x}: z = %{customdata[0]}, q = %{customdata[1]}%{customdata[2]}<br>"
     "attribution %{customdata[3]}, %{customdata[4]} genes<extra></extra>"
@@ -103,16 +111,16 @@ def pathway_map(
             colorscale="RdBu_r",
             zmin=-limit,
             zmax=limit,
-            colorbar={"title": "evidence<br>× direction"},
+            colorbar=_BAR,
         )
     )
     rows = min(shown, len(kept))
     figure.update_yaxes(
         tickvals=[str(pathway) for pathway in kept],
-        ticktext=[shorten(str(pathway), 42) for pathway in kept],
+        ticktext=[shorten(str(pathway), NAME) for pathway in kept],
         range=[len(kept) - rows - 0.5, len(kept) - 0.5],
     )
-    return _finished(figure, name, 140 + 16 * rows, search="pathway")
+    return _finished(figure, name, 180 + 16 * rows, search="pathway")
 
 
 def _signed(table: pd.DataFrame) -> np.ndarray:
@@ -326,7 +334,8 @@ def _sites_finished(figure: go.Figure, name: str, table: pd.DataFrame) -> Intera
     drawn = sum(len(trace.x) for trace in figure.data)
     figure.update_yaxes(title="−log<sub>10</sub> p")
     if drawn < tested:
-        figure.update_layout(title=f"the {drawn:,} of {tested:,} sites with the smallest p-values")
+        said = f"{drawn:,} of {tested:,} sites, those with the smallest p"
+        figure.update_layout(title={"text": said, "font": {"size": 13}})
     return _finished(figure, name)
 
 

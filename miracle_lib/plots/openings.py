@@ -156,7 +156,7 @@ def ablations(effects: pd.DataFrame, signs: pd.DataFrame) -> str:
     alike, apart = int(same.sum()), int(worse.sum() + better.sum())
     parts = (
         f"of {_count(len(rows), 'change')} to the design, {alike} {_verb(alike, 'makes', 'make')} "
-        f"no difference that matters and {apart} a clear one"
+        f"no difference that matters and {apart or 'none'} a clear one"
         f"{f' ({_joined(said)})' if said else ''}; of the rest these folds cannot tell"
     )
     failed = signs.loc[signs["failed"], "sign"]

@@ -49,7 +49,7 @@ def test_names_that_look_alike_when_shortened_stay_two_rows():
     table = explanation(0).set_axis([name.format("growth"), name.format("death")])
     figure = interactive.pathway_map({"RA": table}, "map").figure
     assert len(set(figure.data[0].y)) == 2
-    assert max(map(len, figure.layout.yaxis.ticktext)) == 42
+    assert max(map(len, figure.layout.yaxis.ticktext)) == interactive.NAME
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_the_volcano_shows_the_best_sites_and_says_how_many_there_are(sites, mon
     monkeypatch.setattr(interactive, "POINTS", 2)
     figure = interactive.volcano(sites, "volcano").figure
     assert [len(trace.x) for trace in figure.data] == [1, 1, 0]
-    assert figure.layout.title.text == "the 2 of 3 sites with the smallest p-values"
+    assert figure.layout.title.text == "2 of 3 sites, those with the smallest p"
 
 
 def test_the_manhattan_lays_chromosomes_side_by_side(sites):
