@@ -24,6 +24,7 @@ _PUBLIC = {
     "predict": "miracle_lib.estimator",
     "read_gene_sets": "miracle_lib.hierarchy",
     "read_illumina_manifest": "miracle_lib.hierarchy",
+    "read_store": "miracle_lib.stored",
     "simulate_cohorts": "miracle_lib.cohorts",
 }
 

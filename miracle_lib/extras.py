@@ -12,7 +12,7 @@ def needs(extra: str, purpose: str) -> Iterator[None]:
 
     Parameters
     ----------
-    extra : {"book", "interpret", "idat", "cluster"}
+    extra : {"book", "interpret", "idat", "large", "cluster"}
         An extra of the package, see ``pyproject.toml``.
     purpose : str
         What the packages are wanted for.

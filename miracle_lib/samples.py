@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 import pandas as pd
 from pandas.api import types
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.stored import StoredValues, is_on_disk
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,7 +40,8 @@ class Samples:
     Attributes
     ----------
     values, labels, covariates : DataFrame
-        Numbers as floats; ``covariates`` is None where not given.
+        Numbers as floats; ``covariates`` is None where not given. Values of a backed AnnData are a
+        `StoredValues`, which has the same axes and stays on disk.
     cohort, subject : Series of str, or None
         One per sample, in the order of ``values``.
 
@@ -80,7 +82,7 @@ class Samples:
         subject: Any = None,
         covariates: Any = None,
     ) -> None:
-        self.values = value_table(values)
+        self.values = cast(pd.DataFrame, value_table(values))
         self.labels = _label_table(labels, self.names)
         self.cohort = text_per_sample(cohort, self.names, "cohort")
         self.subject = text_per_sample(subject, self.names, "subject")
@@ -187,11 +189,8 @@ class Samples:
         absent = [name for name in covariates if name not in obs]
         if absent:
             raise MiracleError(f"The AnnData has no obs column {absent[0]!r}.")
-        dense = isinstance(adata.X, np.ndarray)
         return cls(
-            pd.DataFrame(adata.X, obs.index, adata.var_names, copy=False)
-            if dense
-            else adata.to_df(),
+            _values_of(adata),
             _labels_of(adata),
             cohort=obs.get("cohort"),
             subject=obs.get("subject"),
@@ -214,7 +213,9 @@ class Samples:
         obs = obs.astype(dict.fromkeys(texts, "category"))
         obs.index = obs.index.astype(str)
         labels = self.labels.set_axis(obs.index)
-        adata = AnnData(self.values.to_numpy(), obs=obs, obsm={"tasks": labels})
+        stored = isinstance(self.values, StoredValues)
+        values = self.values.load() if stored else self.values
+        adata = AnnData(values.to_numpy(), obs=obs, obsm={"tasks": labels})
         adata.var_names = self.sites.astype(str)
         adata.uns["covariates"] = names
         return adata
@@ -283,21 +284,24 @@ def align(table: Any, names: pd.Index, part: str) -> Any:
     return table.loc[names]
 
 
-def value_table(values: Any) -> pd.DataFrame:
-    """Return a table of numbers, samples x sites, as it is where NumPy holds it.
+def value_table(values: Any) -> pd.DataFrame | StoredValues:
+    """Return a table of numbers, samples x sites, as it is where NumPy or a store holds it.
 
     Raises
     ------
     MiracleError
         If a column holds no numbers, a sample or a site is named twice, or there is no sample.
     """
-    frame = values if isinstance(values, pd.DataFrame) else _array_table(values)
+    known = isinstance(values, pd.DataFrame | StoredValues)
+    frame = values if known else _array_table(values)
     if not len(frame):
         raise MiracleError(f"values has shape {frame.shape}; expected at least one sample.")
     for axis, index in (("sample", frame.index), ("site", frame.columns)):
         if not index.is_unique:
             twice = index[index.duplicated()][0]
             raise MiracleError(f"values has {axis} {twice!r} more than once.")
+    if isinstance(frame, StoredValues):
+        return frame
     kinds = frame.dtypes
     for kind in kinds.unique():
         if not types.is_numeric_dtype(kind) or types.is_bool_dtype(kind):
@@ -412,6 +416,16 @@ def _covariate(column: pd.Series, name: str) -> pd.Series:
     if column.dtype != object:
         raise MiracleError(f"Covariate {name!r} holds {column.dtype}; expected numbers or text.")
     return column.map(str, na_action="ignore").astype(object).where(column.notna(), None)
+
+
+def _values_of(adata: AnnData) -> pd.DataFrame | StoredValues:
+    """Return the values of an AnnData without a copy where they are dense, on disk or not."""
+    X = adata.X
+    if is_on_disk(X):
+        return StoredValues(X, adata.obs_names, adata.var_names)
+    if isinstance(X, np.ndarray):
+        return pd.DataFrame(X, adata.obs_names, adata.var_names, copy=False)
+    return adata.to_df()
 
 
 def _labels_of(adata: AnnData) -> pd.DataFrame | None:

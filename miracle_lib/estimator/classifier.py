@@ -32,7 +32,9 @@ from miracle_lib.model import Heads
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.preprocessing.sex import SexReference
+from miracle_lib.preprocessing.streaming import learn_cohorts, standardized
 from miracle_lib.samples import Samples
+from miracle_lib.stored import StoredValues
 from miracle_lib.training import Checkpoint, Trained, Trainer, TrainingData, make_settings
 from miracle_lib.training.inputs import (
     cohorts_of_labels,
@@ -254,7 +256,8 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         X : Samples, AnnData, DataFrame or array, shape (n_samples, n_sites)
             Beta values, NaN for missing. An array is in the order of ``hierarchy.sites``. What a
             `Samples` or an AnnData (see `Samples.from_anndata`) holds of the following arguments
-            need not be given.
+            need not be given. The values of a backed AnnData (see `read_store`) stay on disk: the
+            model is the same, and a temporary file of 4 bytes per value is written.
         Y : DataFrame, shape (n_samples, n_tasks), or vector, shape (n_samples,), optional
             A table has 1 for a case, 0 for a control, NaN for not labelled for the task. A vector
             is one task with two classes of any type: `predict` and `predict_proba` then give
@@ -282,8 +285,8 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         the same model up to rounding. An array has no names, its order counts.
         """
         self._check_options()
-        device = take_device(self.device)
-        samples = self._read(X, Y, cohort, covariates, groups)
+        samples = _by_name(self._read(X, Y, cohort, covariates, groups))
+        device = self._device_for(samples)
         self._check_ceiling()
         labels = samples.labels
         cohort = cohorts_of_labels(labels) if samples.cohort is None else samples.cohort.to_numpy()
@@ -294,14 +297,13 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         z = self._fit_standardizer(samples.values, cohort)
         cohorts = self.standardizer_.cohorts_ if self.design.condition_on_cohort else []
         self._coder = CovariateCoder.learn(samples.covariates, cohorts)
-        order = _by_name(samples)
         data = TrainingData(
-            torch.from_numpy(z[order]).to(device),
-            torch.from_numpy(labels.to_numpy(np.float32)[order]).to(device),
-            torch.from_numpy(self._coder.encode(samples.covariates, cohort)[order]).to(device),
-            _group_codes(samples, order),
+            torch.from_numpy(z).to(device),
+            torch.from_numpy(labels.to_numpy(np.float32)).to(device),
+            torch.from_numpy(self._coder.encode(samples.covariates, cohort)).to(device),
+            _group_codes(samples),
         )
-        return self._keep(self._trainer(data).fit(), data, cohort[order])
+        return self._keep(self._trainer(data).fit(), data, cohort)
 
     def _read(self, X: Any, Y: Any, cohort: Any, covariates: Any, groups: Any) -> Samples:
         """Return the input as samples with labels; keep how it was given."""
@@ -398,16 +400,26 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         self.residual_sites_ = outside if "sites" in self.design.reads else outside[:0]
         self.sites_ = self.hierarchy_.sites.append(self.residual_sites_)
 
-    def _fit_standardizer(self, X: pd.DataFrame, cohort: np.ndarray) -> np.ndarray:
+    def _device_for(self, samples: Samples) -> torch.device:
+        """Return the device; values that stay on disk are trained on by the CPU."""
+        on_disk = isinstance(samples.values, StoredValues)
+        device = take_device("cpu" if on_disk and self.device == "auto" else self.device)
+        if on_disk and device.type != "cpu":
+            raise MiracleError(
+                f"device is {self.device!r}; values that stay on disk are trained on by the CPU"
+            )
+        return device
+
+    def _fit_standardizer(self, X: pd.DataFrame | StoredValues, cohort: np.ndarray) -> np.ndarray:
         """Learn the cohorts' statistics and return the standardised input in model order."""
         raw = self.design.scale == "raw"
         scale = "beta" if raw else self.design.scale
-        fitted = CohortStandardizer(scale=scale).fit(X, cohort=cohort)
+        fitted = learn_cohorts(X, cohort, scale)
         mean, sd = fitted.mean_[self.sites_], fitted.sd_[self.sites_]
         if raw:  # of mean 0 and variance 1: nothing is done to them, and a missing one becomes 0
             mean, sd = mean * 0, sd * 0 + 1
         self.standardizer_ = CohortStandardizer.from_statistics(mean, sd, scale)
-        return self.standardizer_.transform(X, cohort=cohort).to_numpy()
+        return standardized(self.standardizer_, X, cohort)
 
     def _trainer(self, data: TrainingData) -> Trainer:
         """Set up the training as the parameters say."""
@@ -536,14 +548,14 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         return tags
 
 
-def _by_name(samples: Samples) -> np.ndarray | slice:
-    """Return the order of the samples by name; a slice, which copies nothing, if they are in it."""
+def _by_name(samples: Samples) -> Samples:
+    """Return the samples in the order of their names; as they are, without a copy, if they are."""
     order = samples.order
-    return slice(None) if (np.diff(order) == 1).all() else order
+    return samples if (np.diff(order) == 1).all() else samples.take(order)
 
 
-def _group_codes(samples: Samples, order: np.ndarray | slice) -> np.ndarray:
+def _group_codes(samples: Samples) -> np.ndarray:
     """Return one integer per group; every sample is its own group by default."""
     if samples.subject is None:
         return np.arange(len(samples))
-    return pd.factorize(samples.subject.to_numpy()[order])[0]
+    return pd.factorize(samples.subject.to_numpy())[0]

@@ -10,7 +10,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from miracle_lib.preprocessing.familiarity import leave_one_out, profile_distance
+from miracle_lib.preprocessing.familiarity import (
+    count_values,
+    leave_one_out,
+    profile_distance,
+)
+from miracle_lib.training.member import CHUNK
 
 if TYPE_CHECKING:
     from miracle_lib.training.member import Member
@@ -72,16 +77,35 @@ class Familiarity:
         )
         learned = cls(mean, sd, {kind: {} for kind in KINDS})
         for name in names:
-            rows = np.flatnonzero(cohort == name)
-            values, away = z[rows].cpu().numpy(), np.flatnonzero(unseen[rows])
-            found = {"distance": profile_distance(leave_one_out(values))}
-            left_out = torch.from_numpy(leave_one_out(values, away)).to(z.device)
-            found |= learned.through_network(
-                member, left_out, known[rows[away]][: len(left_out)], name
+            found = learned._held_out(
+                member, z, known, np.flatnonzero(cohort == name), unseen, name
             )
             for kind, distances in found.items():
                 learned.held_out[kind][name] = np.sort(distances[np.isfinite(distances)])
         return learned
+
+    def _held_out(
+        self,
+        member: Member,
+        z: Tensor,
+        known: Tensor,
+        rows: np.ndarray,
+        unseen: np.ndarray,
+        name: str,
+    ) -> dict[str, np.ndarray]:
+        """Return the distances of a cohort's samples from its others, by kind."""
+        found: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+        n = count_values(z.cpu().numpy(), rows)
+        for some in np.split(rows, range(CHUNK, len(rows), CHUNK)):
+            left_out = leave_one_out(z[some].cpu().numpy(), n)
+            away = np.flatnonzero(unseen[some][: len(left_out)])
+            apart = torch.from_numpy(left_out[away]).to(z.device)
+            found["distance"].append(profile_distance(left_out))
+            for kind, of_kind in self.through_network(
+                member, apart, known[some[away]], name
+            ).items():
+                found[kind].append(of_kind)
+        return {kind: np.concatenate(parts) for kind, parts in found.items()}
 
     def measure(
         self, member: Member, z: Tensor, known: Tensor, cohort: str

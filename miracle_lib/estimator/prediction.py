@@ -16,11 +16,13 @@ from torch import Tensor, nn
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.scale import m_to_beta
+from miracle_lib.preprocessing.streaming import standardized
 from miracle_lib.samples import Samples
+from miracle_lib.stored import StoredValues
 from miracle_lib.training.inputs import read_samples, vector_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from miracle_lib.hierarchy import Hierarchy
     from miracle_lib.model import MaskedVAE
@@ -108,7 +110,10 @@ class Prediction:
         self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
     ) -> pd.DataFrame:
         """Return logits, samples x tasks."""
-        samples = self._complete(X, cohort, covariates)
+        return by_parts(self._logits_of, self._complete(X, cohort, covariates))
+
+    def _logits_of(self, samples: Samples) -> pd.DataFrame:
+        """Return the logits of samples that have all sites."""
         chosen = self._cohort_per_task(samples)
         logits = np.empty(chosen.shape)
         for name in sorted(set(chosen.ravel())):
@@ -130,12 +135,15 @@ class Prediction:
         is nearest to it. Other arguments as in `predict_proba`. An AnnData comes back as another
         one, with the activities in ``obsm["pathways"]``; its values are not copied.
         """
-        samples = self._complete(X, cohort, covariates)
+        activities = by_parts(self._activities, self._complete(X, cohort, covariates))
+        return _with_pathways(X, activities) if isinstance(X, AnnData) else activities
+
+    def _activities(self, samples: Samples) -> pd.DataFrame:
+        """Return the pathway activities of samples that have all sites."""
         z, known = self._inputs(samples, self._one_cohort(samples))
         activity = [member.features(z, known)["pathways"] for member in self.members_]
         mean = torch.stack(activity).mean(0).cpu().numpy()
-        activities = pd.DataFrame(mean, samples.names, self.hierarchy_.pathways)
-        return _with_pathways(X, activities) if isinstance(X, AnnData) else activities
+        return pd.DataFrame(mean, samples.names, self.hierarchy_.pathways)
 
     def reconstruct(
         self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
@@ -144,7 +152,10 @@ class Prediction:
 
         Arguments as in `transform`.
         """
-        samples = self._complete(X, cohort, covariates)
+        return by_parts(self._expected, self._complete(X, cohort, covariates))
+
+    def _expected(self, samples: Samples) -> pd.DataFrame:
+        """Return the expected beta values of samples that have all sites."""
         cohort = self._one_cohort(samples)
         z, known = self._inputs(samples, cohort)
         with torch.no_grad():
@@ -300,15 +311,28 @@ class Prediction:
 
     def standardized(self, X: Any, task: str) -> Tensor:
         """Return the input of `logit_module`: z-scores by the statistics of the task's cohort."""
-        samples = self._complete(X)
-        cohort = self._nearest_cohort(samples.values, self._cohorts_of[self._known_task(task)])
-        return self._inputs(samples, cohort)[0]
+        samples, candidates = self._complete(X), self._cohorts_of[self._known_task(task)]
+
+        def nearest(part: Samples) -> pd.DataFrame:
+            return pd.DataFrame(self._nearest_cohort(part.values, candidates), part.names)
+
+        cohort = by_parts(nearest, samples)[0].to_numpy()
+        z = standardized(self.standardizer_, samples.values, cohort)
+        return torch.from_numpy(z).to(next(self.members_[0].parameters()).device)
 
     def _known_task(self, task: str) -> str:
         """Refuse an unknown task."""
         if task not in self.tasks_:
             raise MiracleError(f"there is no task {task!r}; expected one of {self.tasks_}")
         return task
+
+
+def by_parts(function: Callable[[Samples], pd.DataFrame], samples: Samples) -> pd.DataFrame:
+    """Call a function that gives a row per sample; of values on disk, with some at a time."""
+    if not isinstance(samples.values, StoredValues):
+        return function(samples)
+    rows = [function(samples.replace(values=part)) for _, part in samples.values.parts()]
+    return pd.concat(rows).loc[samples.names]
 
 
 class TaskLogit(nn.Module):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from miracle_lib.model import MaskedLinear, TaskHeads
 
 _BATCH = 256
+_VALUES = 2**26  # of the sites, at a time
 Level = Literal["site", "gene", "pathway"]
 Method = Literal["integrated_gradients", "deeplift"]
 
@@ -86,12 +87,13 @@ def attribute(
     module, z = model.logit_module(task).eval(), model.standardized(X, task)
     names = {"site": model.sites_, "gene": model.hierarchy_.genes}
     columns = names.get(level, model.hierarchy_.pathways)
+    batch = min(_BATCH, max(1, _VALUES // z.shape[1]))  # bounds the memory
     options: dict[str, int] = {}
     if method == "integrated_gradients":
-        options = {"n_steps": n_steps, "internal_batch_size": _BATCH}  # bounds the memory
+        options = {"n_steps": n_steps, "internal_batch_size": batch}
     explainers = _explainers(module, level, method)
     parts = []
-    for chunk in z.split(_BATCH):
+    for chunk in z.split(batch):
         chunk = chunk.detach().requires_grad_(True)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Setting forward, backward hooks")  # DeepLIFT's way

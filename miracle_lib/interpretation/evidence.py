@@ -17,6 +17,7 @@ labels' part in training the encoder, and the chance to name anything where noth
 not exceed the q-value.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,7 @@ from scipy.stats import false_discovery_control
 
 RIDGE = 5.0  # sites' worth of shrinkage of a pathway's shift
 LOGISTIC_VARIANCE = np.pi**2 / 3
+_SITES = 4096  # sites at a time
 _CHUNK = 100  # shuffles at a time: bounds the memory at sites x chunk
 
 
@@ -126,25 +128,20 @@ def _measures(problem: Problem, labels: np.ndarray) -> dict[str, np.ndarray]:
     basis, scale, _ = np.linalg.svd(design, full_matrices=False)
     basis = basis[:, scale > 1e-8 * scale[0]]
 
-    def residual(values: np.ndarray) -> np.ndarray:
-        own = basis.astype(values.dtype)
-        return values - own @ (own.T @ values)
-
-    def adjusted(values: np.ndarray) -> np.ndarray:
-        values = residual(values)
-        length = np.sqrt((values**2).sum(axis=0))
-        return values / np.where(length > 1e-9, length, np.inf)
-
-    sites, y, latent = adjusted(problem.sites), adjusted(labels), adjusted(problem.latent)
+    y, latent = _adjusted(labels, basis), _adjusted(problem.latent, basis)
     member = problem.member.astype(float)
     inverse = np.linalg.inv((member.T @ member).toarray() + RIDGE * np.eye(member.shape[1]))
     noise = LOGISTIC_VARIANCE * np.eye(n)
-    dual = np.linalg.solve(problem.covariance + noise, residual(labels))
+    dual = np.linalg.solve(problem.covariance + noise, _residual(labels, basis))
     weight = (problem.latent - problem.latent.mean(axis=0)).T @ dual
     use = weight * (latent.T @ y)
     directed, undirected = [], []
     for start in range(0, labels.shape[1], _CHUNK):
-        association = sites.T @ y[:, start : start + _CHUNK] * np.sqrt(n - basis.shape[1])
+        some = y[:, start : start + _CHUNK]
+        association = np.empty((problem.sites.shape[1], some.shape[1]))
+        for part in site_parts(problem.sites):
+            association[part] = _adjusted(problem.sites[:, part], basis).T @ some
+        association *= np.sqrt(n - basis.shape[1])
         size = np.abs(association)
         directed.append(inverse @ (member.T @ (association - association.mean(axis=0))))
         undirected.append(inverse @ (member.T @ (size - size.mean(axis=0))))
@@ -154,6 +151,25 @@ def _measures(problem: Problem, labels: np.ndarray) -> dict[str, np.ndarray]:
         "undirected": np.hstack(undirected),
         "network": root,
     }
+
+
+def site_parts(sites: np.ndarray) -> Iterator[slice]:
+    """Yield some sites at a time, which bounds the memory that copies of their values take."""
+    for start in range(0, sites.shape[1], _SITES):
+        yield slice(start, start + _SITES)
+
+
+def _residual(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Take from each column what the covariates explain."""
+    own = basis.astype(values.dtype)
+    return values - own @ (own.T @ values)
+
+
+def _adjusted(values: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """Take from each column what the covariates explain, and scale it to length one."""
+    values = _residual(values, basis)
+    length = np.sqrt((values**2).sum(axis=0))
+    return values / np.where(length > 1e-9, length, np.inf)
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from miracle_lib.interpretation.attribution import (
     edge_weights,
     refuse_hidden_heads,
 )
-from miracle_lib.interpretation.evidence import Problem, evidence
+from miracle_lib.interpretation.evidence import Problem, evidence, site_parts
 from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.samples import Samples, as_samples
 
@@ -243,21 +243,20 @@ def _problem(model, samples: Samples, task: str) -> Problem:
     z = model.standardized(samples.values, task)
     conditions = model.logit_module(task).covariates.expand(len(z), -1)
     members = [member.features(z, conditions) for member in model.members_]
-    features = {
-        name: np.mean([unit_variance(m[name].double().cpu().numpy()) for m in members], axis=0)
-        for name in members[0]
-    }
     # The model's own prior has seen the labels, and would not be exchangeable with shuffled ones.
-    covariance = sum(
-        REFIT_VARIANCE[name] * block @ block.T / block.shape[1] for name, block in features.items()
-    )
+    covariance = np.zeros((len(z), len(z)))
+    for name, variance in REFIT_VARIANCE.items():
+        blocks = [member[name] for member in members]
+        for part in site_parts(blocks[0]):
+            values = _mean_scaled(blocks, part)
+            covariance += variance * values @ values.T / blocks[0].shape[1]
     n = len(samples)
     cohort = np.full(n, task) if samples.cohort is None else samples.cohort.to_numpy()
     names, stratum = np.unique(cohort, return_inverse=True)
     coder = CovariateCoder.learn(samples.covariates, names.tolist())
     return Problem(
         sites=z.cpu().numpy()[:, : len(model.hierarchy_.sites)],
-        latent=features["pathways"],
+        latent=_mean_scaled([member["pathways"] for member in members]),
         covariance=covariance,
         member=membership(model.hierarchy_),
         label=samples.labels[task].to_numpy(),
@@ -270,14 +269,24 @@ def _problem(model, samples: Samples, task: str) -> Problem:
 def _warn_of_selection(problem: Problem, task: str) -> None:
     """Warn when hardly any site is unrelated to the label, as after selection by the label."""
     label = unit_variance(problem.label[:, None])
-    association = unit_variance(problem.sites).T @ label / np.sqrt(len(label))
-    unrelated = (np.abs(association) < 0.5).mean()  # 38% where nothing is related
+    association = np.empty(problem.sites.shape[1])
+    for part in site_parts(problem.sites):
+        association[part] = (unit_variance(problem.sites[:, part]).T @ label).ravel()
+    unrelated = (
+        np.abs(association) / np.sqrt(len(label)) < 0.5
+    ).mean()  # 38% if nothing is related
     if unrelated < 0.05:
         warnings.warn(
             f"Only {unrelated:.1%} of the sites are unrelated to {task}: if they were selected by "
             "these labels, p-values are too small; select by variance or explain other samples.",
             stacklevel=3,
         )
+
+
+def _mean_scaled(blocks: list[torch.Tensor], part: slice = slice(None)) -> np.ndarray:
+    """Mean over the members of some columns, each scaled to variance one."""
+    scaled = [unit_variance(block[:, part].double().cpu().numpy()) for block in blocks]
+    return np.mean(scaled, axis=0)
 
 
 def unit_variance(values: np.ndarray) -> np.ndarray:

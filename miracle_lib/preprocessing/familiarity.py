@@ -34,7 +34,15 @@ def profile_distance(z: np.ndarray) -> np.ndarray:
         return np.sqrt(total / measured)
 
 
-def leave_one_out(z: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+def count_values(z: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return how many of some samples were measured at each site, float64."""
+    n = np.zeros(z.shape[1])
+    for row in rows:  # one sample at a time: no copy of a whole array
+        n += z[row] != 0
+    return n
+
+
+def leave_one_out(z: np.ndarray, n: np.ndarray | None = None) -> np.ndarray:
     """Return each training sample standardised by the means and SDs of all the others.
 
     Every sample has moved the means and SDs that standardised it; that is undone exactly, site by
@@ -45,8 +53,9 @@ def leave_one_out(z: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.n
     z : ndarray, shape (n_samples, n_sites)
         Training values of one cohort, standardised by their own means and SDs (n - 1); 0 where
         missing.
-    rows : array or slice
-        Samples that are wanted. Default: all.
+    n : ndarray, shape (n_sites,), optional
+        Values of the cohort at each site, where ``z`` has some of its samples only. Default: those
+        of ``z``.
 
     Returns
     -------
@@ -68,12 +77,13 @@ def leave_one_out(z: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.n
     >>> bool(np.isclose(leave_one_out(z)[3, 0], expected))
     True
     """
-    if len(z) < 3:
+    if n is None:
+        n = count_values(z, np.arange(len(z)))
+    if n.max(initial=0) < 3:
         return z[:0]
-    n = np.count_nonzero(z, axis=0).astype(np.float64)
     usable = n > 2
     n = np.where(usable, n, 3.0)
-    left_out = z[rows].copy()
+    left_out = z.copy()
     for values in left_out:
         square = np.square(values, dtype=np.float64)
         rest = np.maximum((n - 1) - n / (n - 1) * square, 1e-12) / (n - 2)

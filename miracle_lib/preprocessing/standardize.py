@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -88,20 +89,31 @@ class CohortStandardizer(SiteTransformer):
         """
         X = self._learn(X)
         names = cohort_of(X, _ONE if cohort is None else cohort)
-        self.cohorts_ = sorted(set(names))
-        mean = np.empty((len(self.cohorts_), X.shape[1]), np.float32)
-        sd = np.empty_like(mean)
-        rows = [np.flatnonzero(names == name) for name in self.cohorts_]
-        for part, beta in blocks(X, np.arange(X.shape[1])):
-            scaled = self._scaled(beta)
+        cohorts = sorted(set(names))
+        mean = np.empty((len(cohorts), X.shape[1]), np.float32)
+        variance = np.empty_like(mean)
+        rows = [np.flatnonzero(names == name) for name in cohorts]
+        for part, scaled in self.scaled_blocks(X):
             for index, members in enumerate(rows):
-                _, mean[index, part], variance = moments(scaled[members])
-                sd[index, part] = np.sqrt(variance)
+                _, mean[index, part], variance[index, part] = moments(scaled[members])
+        return self.keep(cohorts, X.columns, mean, variance)
+
+    def scaled_blocks(self, X: pd.DataFrame) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield the values of some sites at a time, on the scale chosen."""
+        for part, beta in blocks(X, np.arange(X.shape[1])):
+            yield part, self._scaled(beta)
+
+    def keep(
+        self, cohorts: list[str], sites: pd.Index, mean: np.ndarray, variance: np.ndarray
+    ) -> Self:
+        """Take means and variances, cohorts x sites, as what was learnt."""
+        sd = np.sqrt(variance).astype(np.float32)
         # A single value has no SD: the floor applies, and the value itself becomes 0.
         sd = np.where(np.isnan(sd) & ~np.isnan(mean), 0, sd)
         sd = np.maximum(sd, np.float32(MIN_SD[self.scale]))
-        self.mean_ = pd.DataFrame(mean, self.cohorts_, X.columns)
-        self.sd_ = pd.DataFrame(sd, self.cohorts_, X.columns)
+        self.cohorts_ = cohorts
+        self.mean_ = pd.DataFrame(mean.astype(np.float32), cohorts, sites)
+        self.sd_ = pd.DataFrame(sd, cohorts, sites)
         return self
 
     @classmethod

@@ -18,6 +18,7 @@ from sklearn.utils import Tags
 from miracle_lib.constraints import check_options
 from miracle_lib.errors import MiracleError
 from miracle_lib.samples import Samples, text_per_sample, value_table
+from miracle_lib.stored import StoredValues
 
 BLOCK = 1024  # sites handled at a time
 
@@ -95,7 +96,12 @@ def as_frame(X: Any) -> pd.DataFrame:
     ['x0', 'x1']
     """
     if isinstance(X, Samples):
-        return X.values
+        X = X.values
+    if isinstance(X, StoredValues):
+        raise MiracleError(
+            f"The values of {len(X):,} samples x {len(X.columns):,} sites stay on disk, but are "
+            "wanted in memory here; their method load() reads them."
+        )
     if isinstance(X, AnnData):
         X = X.to_df()
     frame = X if isinstance(X, pd.DataFrame) else _named(X)

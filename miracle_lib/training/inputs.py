@@ -10,6 +10,7 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.classes import two_classes
 from miracle_lib.preprocessing.table import as_frame
 from miracle_lib.samples import Samples, as_samples
+from miracle_lib.stored import StoredValues
 
 
 def read_samples(X: Any, sites: pd.Index, **parts: Any) -> Samples:
@@ -29,7 +30,7 @@ def read_samples(X: Any, sites: pd.Index, **parts: Any) -> Samples:
     MiracleError
         As `Samples`, or if an array has another number of columns.
     """
-    if isinstance(X, Samples | AnnData):
+    if isinstance(X, Samples | AnnData | StoredValues):
         return as_samples(X, **parts)
     values = as_frame(X)
     if not isinstance(X, pd.DataFrame):
