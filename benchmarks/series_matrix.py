@@ -1,7 +1,8 @@
 """Reading a 450K-shaped series matrix: `read_series_matrix` beside `pandas.read_csv`.
 
-Every reading runs in a fresh process; the best of the repeats counts. Inflating alone, with the
-standard library and as the reader does it, shows how much of the time is left to gain.
+Every reading runs in a fresh process. The readers take turns, and a ratio is the median over the
+turns, so that the load of the machine cancels. Inflating alone, with the standard library and as
+the reader does it, shows how much of the time is left to gain.
 """
 
 import argparse
@@ -16,12 +17,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-N_SITES, N_SAMPLES, REPEATS = 485_000, 100, 3
+N_SITES, N_SAMPLES, TURNS = 485_000, 100, 5
 
 
-def write(path: Path, decimals: int) -> int:
-    """Write a series matrix of beta values; return the size of its text."""
+def write(path: Path, decimals: int) -> None:
+    """Write a series matrix of beta values."""
     rng = np.random.default_rng(0)
     number = f"%.{decimals}f"
     # Rows repeat only far beyond what gzip remembers (32 kB), so they compress as all new ones do.
@@ -30,12 +32,10 @@ def write(path: Path, decimals: int) -> int:
         for row in rng.beta(0.5, 0.5, (10_000, 1)) + rng.normal(0, 0.03, (10_000, N_SAMPLES))
     ]
     samples = [f'"GSM{1_000_000 + i}"' for i in range(N_SAMPLES)]
-    n_bytes = 0
     with gzip.open(path, "wb", compresslevel=6) as file:
 
         def put(*cells: str) -> None:
-            nonlocal n_bytes
-            n_bytes += file.write(("\t".join(cells) + "\n").encode())
+            file.write(("\t".join(cells) + "\n").encode())
 
         put("!Sample_geo_accession", *samples)
         put("!Sample_data_row_count", *[f'"{N_SITES}"'] * N_SAMPLES)
@@ -44,7 +44,6 @@ def write(path: Path, decimals: int) -> int:
         for i in range(N_SITES):
             put(f'"cg{i:08d}"', rows[i % len(rows)])
         put("!series_matrix_table_end")
-    return n_bytes
 
 
 def read_ours(path: Path) -> int:
@@ -55,8 +54,6 @@ def read_ours(path: Path) -> int:
 
 
 def read_pandas(path: Path) -> int:
-    import pandas as pd
-
     start_clock()
     return int(pd.read_csv(path, sep="\t", comment="!", index_col=0).memory_usage().sum())
 
@@ -104,38 +101,39 @@ def measure(name: str, path: Path) -> dict[str, float]:
     }
 
 
-def run(path: Path) -> dict[str, dict[str, float]]:
-    """Best time and largest memory of every reader, repeats interleaved."""
-    best: dict[str, dict[str, float]] = {}
-    for _ in range(REPEATS):
+def take_turns(path: Path) -> pd.DataFrame:
+    """Seconds, CPU seconds and memory of every reader in every turn, and pandas' over them."""
+    rows = []
+    for turn in range(TURNS):
         for name in READERS:
             command = [sys.executable, "-m", "benchmarks.series_matrix", name, str(path)]
             output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            found = json.loads(output)
-            last = best.setdefault(name, found)
-            for key, choose in (("seconds", min), ("cpu", min), ("bytes", max)):
-                last[key] = choose(last[key], found[key])
-    return best
+            rows.append({"reader": name, "turn": turn, **json.loads(output)})
+    table = pd.DataFrame(rows).set_index(["reader", "turn"])
+    pandas = table.loc["pandas.read_csv", ["seconds", "cpu"]]
+    ratios = pandas.reindex(table.index, level="turn") / table[["seconds", "cpu"]]
+    return table.join(ratios.add_suffix(" ratio"))
 
 
 def main() -> None:
     matrix = 4 * N_SITES * N_SAMPLES
     print(f"{N_SITES:,} sites x {N_SAMPLES} samples, float32 matrix of {matrix / 1e6:.0f} MB;")
     print(f"{os.cpu_count()} cores, load of the machine {os.getloadavg()[0]:.1f}\n")
-    print("| decimals | reader | s | ratio | CPU s | CPU ratio | text MB/s | peak / matrix |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(
+        "| decimals | reader | s | ratio (lowest to highest) | CPU s | CPU ratio | peak / matrix |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for decimals in (4, 7):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "GSE1_series_matrix.txt.gz"
-            n_bytes = write(path, decimals)
-            best = run(path)
-        pandas = best["pandas.read_csv"]
-        for name, found in best.items():
+            write(path, decimals)
+            table = take_turns(path)
+        for name, turns in table.groupby("reader", sort=False):
+            middle, ratio = turns.median(), turns["seconds ratio"]
             print(
-                f"| {decimals} | {name} | {found['seconds']:.2f} | "
-                f"{pandas['seconds'] / found['seconds']:.1f} | {found['cpu']:.2f} | "
-                f"{pandas['cpu'] / found['cpu']:.1f} | "
-                f"{n_bytes / found['seconds'] / 1e6:.0f} | {found['bytes'] / matrix:.2f} |",
+                f"| {decimals} | {name} | {middle['seconds']:.2f} | {ratio.median():.1f} "
+                f"({ratio.min():.1f} to {ratio.max():.1f}) | {middle['cpu']:.2f} | "
+                f"{middle['cpu ratio']:.1f} | {turns['bytes'].max() / matrix:.2f} |",
                 flush=True,
             )
 
