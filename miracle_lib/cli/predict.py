@@ -30,7 +30,7 @@ def predict(
     ] = None,
     samples: Annotated[
         str | None,
-        typer.Option(help="Table of samples, whose sex is compared with that predicted."),
+        typer.Option(help="Table of samples: covariates of the model, and sex to compare."),
     ] = None,
     prevalence: Annotated[
         list[str] | None,

@@ -53,7 +53,9 @@ def _training(about: About) -> list[str]:
 
 def _network(about: About, hierarchy: Hierarchy) -> list[str]:
     """Sizes and options."""
-    parameters = about.parameters
+    parameters, levels = about.parameters, about.covariates.levels
+    numbers = [name for name in about.covariates.mean if name.partition("=")[0] not in levels]
+    conditions = [*numbers, *levels]
     return [
         f"{len(hierarchy.sites):,} sites in the hierarchy, "
         f"{len(about.columns) - len(hierarchy.sites):,} outside of it; "
@@ -61,6 +63,7 @@ def _network(about: About, hierarchy: Hierarchy) -> list[str]:
         f"heads read {', '.join(about.blocks)}: {_heads(parameters)}",
         f"task weighting {parameters['weighting']}, sharing between tasks {about.sharing:.2f}, "
         f"networks: {parameters['n_members']}",
+        f"conditioned on {', '.join(conditions) or 'no covariate'}; unknown ones count as average",
     ]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,13 @@ from scipy.special import expit
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator.calibration import at_prevalence, classes, merge, venn_abers
 from miracle_lib.estimator.distances import KINDS
+from miracle_lib.estimator.sample_checks import (
+    in_one_text,
+    read_sex,
+    repeats,
+    swapped_sexes,
+    value_problems,
+)
 from miracle_lib.limits import Limits
 from miracle_lib.samples import Samples
 
@@ -27,7 +34,6 @@ if TYPE_CHECKING:
 
 RELIABLE, UNCERTAIN, REFUSED = "reliable", "uncertain", "not to be used"
 NOT_KNOWN = "not known"
-SEXES = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
 
 
 def predict(
@@ -36,7 +42,7 @@ def predict(
     limits: Limits | None = None,
     *,
     prevalence: Mapping[str, float] | None = None,
-    sex: pd.Series | None = None,
+    covariates: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Predict every sample, and say of each whether the prediction can be believed.
 
@@ -54,9 +60,10 @@ def predict(
     prevalence : dict of str to float, optional
         By task, the share of cases where the prediction is used. Default: that of the held-out
         samples.
-    sex : Series, optional
-        Sex of the samples as given, by sample, to compare with that predicted. Default: the column
-        ``sex`` of an AnnData.
+    covariates : DataFrame, optional
+        What is known of the samples, by name: those of `fit` are used, what is missing counts as
+        average; a column ``sex`` is compared with the sex predicted. Default: ``obs`` of an
+        AnnData.
 
     Returns
     -------
@@ -106,9 +113,8 @@ def predict(
     limits, prevalence = limits or Limits(), dict(prevalence or {})
     _check_prevalence(model, prevalence)
     table = _table(X)
-    if sex is None and isinstance(X, AnnData):
-        sex = X.obs.get("sex")
-    problems = _value_problems(table)
+    known = X.obs if covariates is None and isinstance(X, AnnData) else covariates
+    problems = value_problems(table)
     values = table.reindex(columns=model.sites_)
     values[problems != ""] = np.nan
     measured = values.notna().to_numpy()
@@ -117,12 +123,9 @@ def predict(
     result["sites_present"] = measured.mean(axis=1)
     result["sex_predicted"] = _sex(model, table, problems)
     enough = (problems == "") & (result["sites_present"] >= limits.sites)
-    usable = values[enough.to_numpy()]
-    distances = _distances(model, usable)
-    for name in distances:
-        result[name] = distances[name].reindex(table.index)
-    result["warning"] = _warnings(table, problems, enough, result, sex)
-    logits, cohorts = _logits(model, usable)
+    distances, logits, cohorts = _through_model(model, values[enough.to_numpy()], known)
+    result = result.join(distances)
+    result["warning"] = _warnings(table, problems, enough, result, known)
     for task in model.tasks_:
         weight = pd.Series(measured @ _site_weights(model, task), table.index)
         judged = _judge(model, result, cohorts[task].reindex(table.index), weight, enough, limits)
@@ -169,30 +172,6 @@ def _held_out(model: MiracleClassifier, task: str) -> pd.DataFrame:
     return pd.DataFrame() if known is None else known[known["task"] == task]
 
 
-def _value_problems(X: pd.DataFrame) -> pd.Series:
-    """What is wrong with the values of each sample; empty where nothing is."""
-    low, high = X.min(axis=1), X.max(axis=1)
-    problem = pd.Series("", X.index)
-    problem[low.isna()] = "no value at all"
-    outside = (low < 0) | (high > 1) | np.isinf(low) | np.isinf(high)
-    for sample in X.index[outside]:
-        scale = "M-values" if low[sample] < 0 else "percents" if high[sample] <= 100 else "other"
-        named = f" ({scale}?)" if scale != "other" else ""
-        problem[sample] = (
-            f"values from {low[sample]:.3g} to {high[sample]:.3g} are no beta values{named}"
-        )
-    return problem
-
-
-def _repeats(X: pd.DataFrame) -> pd.Series:
-    """Say of a sample whose values an earlier one has, which that is."""
-    codes = pd.util.hash_pandas_object(X.T.reset_index(drop=True).T, index=False)
-    first = pd.Series(X.index, X.index).groupby(codes.to_numpy()).transform("first")
-    same = first.to_numpy() != X.index.to_numpy()
-    text = [f"the same values as sample {name!r}" for name in first]
-    return pd.Series(text, X.index).where(same, "")
-
-
 def _sex(model: MiracleClassifier, X: pd.DataFrame, problems: pd.Series) -> pd.Series:
     """Sex of each sample by its sites on X and Y."""
     if model.sex_ is None:
@@ -201,42 +180,52 @@ def _sex(model: MiracleClassifier, X: pd.DataFrame, problems: pd.Series) -> pd.S
 
 
 def _warnings(
-    X: pd.DataFrame, problems: pd.Series, enough: pd.Series, result: pd.DataFrame, sex: Any
+    X: pd.DataFrame,
+    problems: pd.Series,
+    enough: pd.Series,
+    result: pd.DataFrame,
+    known: pd.DataFrame | None,
 ) -> pd.Series:
     """What is wrong with each sample as a whole, in words."""
     few = [f"{share:.0%} of the model's sites are measured" for share in result["sites_present"]]
-    swapped = pd.Series("", X.index)
-    if sex is not None:
-        said = pd.Series(sex).reindex(X.index).astype(str).str.strip().str.lower().map(SEXES)
-        found = result["sex_predicted"]
-        wrong = said.notna() & found.isin(["F", "M"]) & (said != found)
-        swapped = ("sex is given as " + said + " and predicted as " + found).where(wrong, "")
-    parts = (problems, pd.Series(few, X.index).where((problems == "") & ~enough, ""))
-    return pd.concat([*parts, _repeats(X), swapped], axis=1).apply(
-        lambda row: "; ".join(filter(None, row)), axis=1
-    )
+    parts = [problems, pd.Series(few, X.index).where((problems == "") & ~enough, ""), repeats(X)]
+    if known is not None and "sex" in known:
+        given = read_sex(known["sex"].reindex(X.index))
+        parts.append(swapped_sexes(given, result["sex_predicted"]))
+    return in_one_text(parts)
 
 
-def _distances(model: MiracleClassifier, X: pd.DataFrame) -> pd.DataFrame:
-    """Distances of each sample from each training cohort, of every kind."""
-    cohorts = model.standardizer_.cohorts_
-    columns = [f"{kind}[{name}]" for kind in KINDS for name in cohorts]
-    table = pd.DataFrame(np.nan, X.index, columns)
-    for name in cohorts if len(X) else ():
-        z, known = model._inputs(Samples(X), np.full(len(X), name, object))
-        for kind, values in model.familiarity_.measure(model.members_[0], z, known, name).items():
-            table[f"{kind}[{name}]"] = values
-    return table
+def _through_model(
+    model: MiracleClassifier, X: pd.DataFrame, known: pd.DataFrame | None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Distances from each training cohort, logits, and the cohort whose statistics each task took.
 
-
-def _logits(model: MiracleClassifier, X: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, pd.Series]]:
-    """Logits, samples x tasks, and the cohort whose statistics each task took."""
+    Samples have all sites of the model, NaN where missing; there may be none.
+    """
+    names, tasks = model.standardizer_.cohorts_, model.tasks_
+    distances = pd.DataFrame(np.nan, X.index, [f"{k}[{name}]" for k in KINDS for name in names])
     if X.empty:
-        nothing = pd.Series(dtype=object)
-        return pd.DataFrame(columns=model.tasks_, dtype=float), dict.fromkeys(model.tasks_, nothing)
-    chosen = model._cohort_per_task(model._complete(X))
-    cohorts = {task: pd.Series(chosen[:, k], X.index) for k, task in enumerate(model.tasks_)}
-    return model._logits(X), cohorts
+        nothing = pd.DataFrame(np.nan, X.index, tasks)
+        return distances, nothing, nothing.astype(object)
+    samples = Samples(X, covariates=_conditions(model, X.index, known))
+    for name in names:
+        z, coded = model._inputs(samples, np.full(len(X), name, object))
+        for kind, values in model.familiarity_.measure(model.members_[0], z, coded, name).items():
+            distances[f"{kind}[{name}]"] = values
+    cohorts = pd.DataFrame(model._cohort_per_task(model._complete(samples)), X.index, tasks)
+    return distances, model._logits(samples), cohorts
+
+
+def _conditions(
+    model: MiracleClassifier, samples: pd.Index, known: pd.DataFrame | None
+) -> pd.DataFrame | None:
+    """What is known of samples that the model was conditioned on at fit."""
+    if known is None:
+        return None
+    coder = model._coder
+    table = known[[name for name in known if name in coder.levels or name in coder.mean]]
+    table = table.reindex(samples)
+    return table.assign(sex=read_sex(table["sex"])) if "sex" in table else table
 
 
 def _site_weights(model: MiracleClassifier, task: str) -> np.ndarray:

@@ -34,14 +34,14 @@ class NewSamples:
     ----------
     values : DataFrame, shape (n_samples, n_sites)
         Beta values; what is none is left for `predict` to refuse, sample by sample.
-    sex : Series or None
-        As given.
+    covariates : DataFrame or None
+        What is known of them.
     remarks : Series of str
         What was done to read a sample; empty where nothing had to be.
     """
 
     values: pd.DataFrame
-    sex: pd.Series | None
+    covariates: pd.DataFrame | None
     remarks: pd.Series
 
 
@@ -61,7 +61,8 @@ def read_new_samples(
         a folder of IDAT pairs. Or an accession of GEO, or a cohort file: of a series that comes
         described, its labelled samples.
     samples : str or Path, optional
-        Table of samples with a column ``sex`` or ``gender``.
+        Table of samples: age, sex and other covariates of the model, under the names of the
+        training.
     mirror : str or Path, optional
         As in `miracle_lib.cohorts.fetch_file`.
     drop_other : bool, default False
@@ -95,13 +96,15 @@ def read_new_samples(
         known = read_samples(source) if name.lower().endswith(".h5ad") else None
     if samples is not None:
         known = read_samples(samples)
+    if known is not None and "sex" not in known and "gender" in known:
+        known = known.rename(columns={"gender": "sex"})
     table.samples, repeated = _own_names(table.samples)
     check_names(table, Path(name).name)
     converted = _convert_m_values(table)
     table = average_replicates(table)
     values = pd.DataFrame(table.values, table.samples, table.sites)
     remarks = ["; ".join(filter(None, both)) for both in zip(repeated, converted, strict=True)]
-    return NewSamples(values, _sex_of(known), pd.Series(remarks, values.index))
+    return NewSamples(values, known, pd.Series(remarks, values.index))
 
 
 def predict_table(
@@ -142,7 +145,7 @@ def predict_table(
         raise MiracleError(f"{output_path} is the table itself; name another file to write.")
     model = MiracleClassifier.load(model_path)
     new = read_new_samples(source, samples=samples, mirror=mirror, drop_other=drop_other)
-    result = predict(model, new.values, limits, prevalence=prevalence, sex=new.sex)
+    result = predict(model, new.values, limits, prevalence=prevalence, covariates=new.covariates)
     both = result["warning"].ne("") & new.remarks.ne("")
     result["warning"] = new.remarks + np.where(both, "; ", "") + result["warning"]
     with atomic_path(output_path) as temporary:
@@ -184,9 +187,3 @@ def _convert_m_values(table: SiteTable) -> list[str]:
             row[:] = m_to_beta(row)
         said.append("M-values, converted to beta values" if converted else "")
     return said
-
-
-def _sex_of(samples: pd.DataFrame | None) -> pd.Series | None:
-    """The column of a table of samples that says their sex, if it has one."""
-    named = [name for name in ("sex", "gender") if samples is not None and name in samples]
-    return samples[named[0]] if samples is not None and named else None

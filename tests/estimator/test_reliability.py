@@ -205,8 +205,24 @@ def test_sex_is_predicted_and_compared(cohorts):
     words = f"sex is given as {swapped[0].upper()} and predicted as {given.iloc[0]}"
     assert words in result["warning"].iloc[0]
     assert not result["warning"].iloc[1:].str.contains("sex").any()
-    without = ml.predict(knowing, X.drop(columns=knowing.sex_.sites), sex=given)
+    lacking = X.drop(columns=knowing.sex_.sites)
+    without = ml.predict(knowing, lacking, covariates=given.to_frame("sex"))
     assert (without["sex_predicted"] == "not known").all()
+
+
+def test_covariates_that_the_model_was_conditioned_on_are_used(cohorts):
+    """As text of a file, in another order, with one that the model does not know."""
+    _, X, _ = cohorts
+    obs = pd.DataFrame({"age": np.linspace(20, 80, len(X))}, X.index)
+    hierarchy = cohorts[0].hierarchy
+    model = ml.MiracleClassifier(hierarchy, training=ml.Training(epochs=(1, 3, 0), progress=False))
+    model.fit(X, labels_of(X).to_frame("RA"), covariates=obs)
+    new = obs.astype(str).iloc[::-1].assign(date="2026-01-01")
+    known = ml.predict(model, X, covariates=new)["score[RA]"]
+    expected = model.predict_proba(X, covariates=obs)["RA"]
+    np.testing.assert_allclose(known.dropna(), expected[known.notna()], atol=1e-5)
+    unknown = ml.predict(model, X)["score[RA]"]
+    assert not np.allclose(unknown.dropna(), known.dropna(), atol=1e-3)
 
 
 def test_an_anndata_gets_its_predictions(calibrated, tmp_path):

@@ -96,7 +96,7 @@ def test_a_series_of_geo_is_read_by_its_accession(saved, tmp_path):
     file.write_bytes(series_matrix(X, None))
     new = read_new_samples("GSE1", mirror=tmp_path)
     pd.testing.assert_frame_equal(new.values, X, check_names=False, atol=1e-6)
-    assert new.sex.to_dict() == dict.fromkeys(X.index, "F")
+    assert new.covariates["sex"].to_dict() == dict.fromkeys(X.index, "F")
     file.write_bytes(series_matrix(X, 0))
     with pytest.raises(MiracleError, match="GSE1: its series matrix holds no values; 'miracle"):
         read_new_samples("GSE1", mirror=tmp_path)
@@ -107,7 +107,7 @@ def test_sex_comes_from_a_table_of_samples(saved, tmp_path):
     X.iloc[:2].to_csv(tmp_path / "new.csv")
     (tmp_path / "samples.csv").write_text(f"id,Gender\n{X.index[1]},male\n")
     new = read_new_samples(tmp_path / "new.csv", samples=tmp_path / "samples.csv")
-    assert new.sex.to_dict() == {X.index[1]: "male"}
+    assert new.covariates["sex"].to_dict() == {X.index[1]: "male"}
 
 
 def test_a_file_without_samples_is_one_sentence(saved, tmp_path):

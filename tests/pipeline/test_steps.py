@@ -74,7 +74,7 @@ def test_the_model_of_a_run_knows_what_a_new_sample_needs(run, tmp_path):
     X = data.all_samples(run).values
     assert model.held_out_.groupby("task").size().to_dict() == {"MS": 60, "RA": 80}
     raw = pd.concat([adata.to_df() for adata in data.raw_cohorts(run)]).loc[X.index]
-    result = predict(model, raw, sex=data.sample_table(run)["sex"])
+    result = predict(model, raw, covariates=data.sample_table(run))
     assert result["sex_predicted"].isin(["F", "M"]).mean() > 0.95
     assert not result["warning"].str.contains("sex").any()
     ms = data.all_samples(run).task("MS").names
