@@ -4,10 +4,15 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
+import miracle_lib as ml
 from miracle_lib.config import ROOT
+from miracle_lib.limits import Limits
 from miracle_lib.pipeline.book import JUPYTER_BOOK
+from miracle_lib.reports import Evidence, write_report
 
 WIDTHS = (1400, 390)
 # What sticks out of the page and of every box around it that scrolls.
@@ -63,9 +68,8 @@ def pages(html):
     return sorted(path for path in html.rglob("*.html") if "_static" not in path.parts)
 
 
-@pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_whole_at_every_width(html, browser, width, scheme):
+def look(browser, html, width, scheme):
+    """Open every page of a folder; stop at one that is not whole, or has a link that is dead."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     problems = []
     page.on("console", lambda said: said.type == "error" and problems.append(said.text))
@@ -82,6 +86,52 @@ def test_every_page_is_whole_at_every_width(html, browser, width, scheme):
     known = {path.as_uri() for path in html.rglob("*") if path.is_file()}
     dead = [address for address in linked if address.split("#")[0].split("?")[0] not in known]
     assert not dead
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_whole_at_every_width(html, browser, width, scheme):
+    look(browser, html, width, scheme)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report on samples with odd names, one of which is no sample of blood."""
+    data = ml.simulate_cohorts({"RA": 40}, n_sites=200, random_state=0)
+    X, y = data.cohorts["RA"].to_df(), data.cohorts["RA"].obs["label"].rename("RA")
+    mask = ml.Hierarchy.from_tables(data.site_gene, data.gene_sets)
+    training = ml.Training(epochs=(1, 2, 0), progress=False)
+    model = ml.MiracleClassifier(mask, training=training).fit(X, y)
+    new = X.iloc[:3].set_axis(["long_" * 30, "<script>alert(1)</script>", "100% #1?"])
+    new.iloc[0] = 1 - new.iloc[0]
+    scores = {"task": "RA", "cohort": "RA", "label": y, "score": np.linspace(0, 1, len(y))}
+    model.keep_held_out(pd.DataFrame(scores))
+    result = ml.predict(model, new, Limits(factor=100))
+    result["score[RA]"] = [0.25, 0.5, 0.75]
+    found = {"attribution": 0.2, "z": 5.0, "q_value": 0.01, "n_sites": 9}
+    evidence = Evidence({"RA": pd.DataFrame(found, mask.pathways)})
+    folder = tmp_path_factory.mktemp("report")
+    return write_report(folder, model, new, result, evidence=evidence).parent
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_report_is_whole_at_every_width(report, browser, width):
+    for scheme in ("light", "dark"):
+        look(browser, report, width, scheme)
+
+
+def test_the_line_of_a_report_stands_at_the_score(report, browser):
+    page = browser.new_page()
+    left = []
+    for path in sorted((report / "samples").glob("*.html")):
+        page.goto(path.as_uri())
+        left.append(page.locator(".scores .sample").bounding_box()["x"])
+        page.locator("summary").first.click()
+        assert page.locator("details[open] td").first.is_visible()
+    first, second, third = left
+    axis = page.locator(".scores svg").bounding_box()["width"]
+    assert third - second == pytest.approx(second - first, abs=0.5)
+    assert 0.2 * axis < second - first < 0.25 * axis
 
 
 def test_the_search_finds_what_is_there(html, browser):

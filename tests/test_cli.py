@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -216,3 +217,33 @@ def test_info_names_tasks_and_sizes(saved):
     assert "MS: Simulated MS" in answer.stdout
     assert "For research use, not diagnosis." in answer.stdout
     assert "pathways" in answer.stdout
+
+
+def test_predict_writes_a_report_with_the_controls_of_its_run(saved, tmp_path):
+    path, model, X = saved
+    run = tmp_path / "run"
+    shutil.copytree(path, run / "model")
+    explained = run / "tables" / "explained" / "tasks"
+    explained.mkdir(parents=True)
+    pathways = model.hierarchy_.pathways
+    found = pd.DataFrame({"attribution": 0.2, "z": 5.0, "q_value": 0.5, "n_sites": 9}, pathways)
+    found.loc[pathways[3], "q_value"] = 0.01
+    found.to_csv(explained / "RA.csv")
+    (run / "parameters.json").write_text('{"q_threshold": 0.05}')
+    own = X.index[X.index.str.startswith("RA")][:3]
+    X.loc[own].to_csv(tmp_path / "new.csv")
+    words = ["predict", str(tmp_path / "new.csv"), "--run-dir", str(run), "--pages", "2"]
+    words += ["-o", str(tmp_path / "p.csv"), "--report", str(tmp_path / "report")]
+    answer = call(*words)
+    assert answer.exit_code == 0, answer.stderr
+    assert answer.stdout.splitlines()[-1] == f"{tmp_path}/report/index.html"
+    pages = [path.read_text() for path in (tmp_path / "report" / "samples").glob("*.html")]
+    assert len(pages) == 2
+    assert all(pathways[3] in page and pathways[2] not in page for page in pages)
+    assert "new.csv" in (tmp_path / "report" / "index.html").read_text()
+    (tmp_path / "report" / "index.html").unlink()
+    (tmp_path / "p.csv").unlink()
+    answer = call(*words)
+    assert answer.exit_code == 1
+    assert "report holds 'samples' and no report; name another folder." in answer.stderr
+    assert not (tmp_path / "p.csv").exists()

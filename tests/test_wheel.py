@@ -128,6 +128,8 @@ def test_the_wheel_carries_manifests_notebooks_and_book(wheel):
             assert (f"miracle_lib/_share/{name}" in carried) != made, name
     assert "miracle_lib/_share/_config.yml" in carried
     assert "miracle_lib/py.typed" in carried
+    templates = (ROOT / "miracle_lib" / "reports" / "templates").iterdir()
+    assert {f"miracle_lib/reports/templates/{path.name}" for path in templates} <= carried
     assert not [name for name in carried if not name.startswith(("miracle_lib/", "miracle_lib-"))]
 
 
@@ -140,7 +142,7 @@ def test_the_core_needs_no_extra(core, tmp_path):
     modules = [
         ".".join(path.relative_to(site).with_suffix("").parts)
         for path in sorted((site / "miracle_lib").rglob("*.py"))
-        if not {"plots", "_share"} & set(path.parts) and not path.name.startswith("__")
+        if not {"plots", "reports", "_share"} & set(path.parts) and not path.name.startswith("__")
     ]
     answer = call(bin_ / "python", "-c", "\n".join(f"import {m}" for m in modules), cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
@@ -150,6 +152,7 @@ def test_the_core_needs_no_extra(core, tmp_path):
     ("code", "what", "extra"),
     [
         ("import miracle_lib.plots", "A figure needs the package 'matplotlib'", "book"),
+        ("import miracle_lib.reports", "A report needs the package 'matplotlib'", "book"),
         (
             "from miracle_lib.interpretation import prerank; import pandas as pd;"
             "prerank(pd.Series({'A': 1.0, 'B': 0.0}), {'S': ['A']}, min_genes=1)",

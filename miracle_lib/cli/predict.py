@@ -1,6 +1,8 @@
 """``miracle predict``."""
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
 
 import typer
 
@@ -54,6 +56,20 @@ def predict(
     coverage: Annotated[
         float, typer.Option(help="Share of samples whose class must be among those named.")
     ] = Limits.coverage,
+    report: Annotated[
+        str | None,
+        typer.Option(help="Folder for HTML pages: one for all samples, and one for each."),
+    ] = None,
+    pages: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Most samples with a page of their own; those with warnings come first."
+        ),
+    ] = 100,
+    cells: Annotated[
+        str | None,
+        typer.Option(help="CSV of sorted blood cells (mean beta values), for the report."),
+    ] = None,
     mirror: Mirror = None,
     drop_other: DropOther = False,
 ) -> None:
@@ -66,20 +82,28 @@ def predict(
     from miracle_lib.estimator import predict_table
     from miracle_lib.estimator.reliability import REFUSED
 
+    limits = Limits(sites, weight, safe_weight, quantile, factor, coverage)
+    folder = _model_folder(run_dir, model)
+    written = report and _report_writer(
+        report, run_dir, cells, limits=limits, max_pages=pages, title=Path(source).name
+    )
     result = predict_table(
-        _model_folder(run_dir, model),
+        folder,
         source,
         output := output or f"{Path(source).name.split('.')[0]}.predictions.csv",
-        Limits(sites, weight, safe_weight, quantile, factor, coverage),
+        limits,
         prevalence=_shares(prevalence or []),
         samples=samples,
         mirror=mirror,
         drop_other=drop_other,
+        then=written or None,
     )
     refused = (result.filter(like="verdict[") == REFUSED).all(axis=1)
     for sample, warning in result["warning"][result["warning"] != ""].items():
         typer.echo(f"{sample}: {warning}", err=True)
     typer.echo(f"{output}: {len(result)} samples, {refused.sum()} of them not to be used")
+    if report:
+        typer.echo(f"{report}/index.html")
     if refused.any():
         raise typer.Exit(SOME_REFUSED)
 
@@ -89,6 +113,23 @@ def _model_folder(run_dir: str | None, model: str | None) -> str:
     if (run_dir is None) == (model is None):
         raise MiracleError("expected --run-dir FOLDER or --model FOLDER, one of the two.")
     return model or f"{run_dir}/model"
+
+
+def _report_writer(
+    folder: str, run_dir: str | None, cells: str | None, **options: Any
+) -> Callable[..., object]:
+    """Return what writes a report on predictions; what it needs is read before they are made."""
+    from miracle_lib.preprocessing import read_cell_reference
+    from miracle_lib.reports import Evidence, refuse_others, write_report
+
+    refuse_others(folder)
+    return partial(
+        write_report,
+        folder,
+        evidence=Evidence.of_run(run_dir) if run_dir else None,
+        cell_reference=read_cell_reference(cells) if cells else None,
+        **options,
+    )
 
 
 def _shares(texts: list[str]) -> dict[str, float]:

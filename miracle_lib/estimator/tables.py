@@ -1,7 +1,7 @@
 """Prediction from what a user has, a file or a series of GEO, with a saved model."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -117,6 +117,7 @@ def predict_table(
     samples: str | Path | None = None,
     mirror: str | Path | None = None,
     drop_other: bool = False,
+    then: Callable[[MiracleClassifier, pd.DataFrame, pd.DataFrame], object] | None = None,
 ) -> pd.DataFrame:
     """Predict every task for the samples of a file or a series, and write a CSV.
 
@@ -130,6 +131,8 @@ def predict_table(
         CSV with a row per sample; columns as `miracle_lib.predict` gives them.
     limits, prevalence
         As in `miracle_lib.predict`.
+    then : callable, optional
+        Called at the end with the model, the beta values and the result, as to write a report.
 
     Returns
     -------
@@ -150,6 +153,8 @@ def predict_table(
     result["warning"] = new.remarks + np.where(both, "; ", "") + result["warning"]
     with atomic_path(output_path) as temporary:
         result.to_csv(temporary)
+    if then is not None:
+        then(model, new.values, result)
     return result
 
 

@@ -16,6 +16,7 @@ _PUBLIC = {
     "ewas": "association",
     "explain": "explanation",
     "explain_paths": "explanation",
+    "path_contributions": "explanation",
     "gene_scores": "ranked",
     "genomic_control": "association",
     "inflation": "association",

@@ -172,33 +172,62 @@ def explain_paths(
     MiracleError
         If the pathway is unknown, or the heads have a hidden layer.
     """
+    samples = _samples_of(X, task, y)
+    values = path_contributions(model, samples.values, task, pathway)
+    table = values.columns.to_frame(index=False)
+    if not samples.tasks:
+        table["contribution"], table["difference"] = values.abs().mean().to_numpy(), np.nan
+    else:
+        label = samples.labels[task]
+        z = model.standardized(samples.values, task).cpu().numpy()
+        difference = contrast(pd.DataFrame(z, columns=model.sites_), label)
+        table["contribution"] = contrast(values, label).to_numpy()
+        table["difference"] = difference[table["site"]].to_numpy()
+    table["gene_contribution"] = table.groupby("gene")["contribution"].transform("sum")
+    order = ["gene_contribution", "gene", "contribution"]
+    return table.sort_values(order, ascending=[False, True, False], ignore_index=True)
+
+
+def path_contributions(
+    model: "MiracleClassifier", X: Samples | pd.DataFrame, task: str, pathway: str
+) -> pd.DataFrame:
+    """Contribution of every path through a pathway to the logit of every sample.
+
+    Parameters
+    ----------
+    model, X, task, pathway
+        As in :func:`explain_paths`.
+
+    Returns
+    -------
+    DataFrame, samples x (gene, site)
+        In units of the logit, against the average sample of the task's cohort; a row adds up to
+        the contribution of the pathway that :func:`attribute` gives. Missing sites contribute 0.
+
+    Raises
+    ------
+    MiracleError
+        As :func:`explain_paths`; the heads do not read pathways.
+    """
     refuse_hidden_heads(model)
     h = model.hierarchy_
     if pathway not in h.pathways:
         raise MiracleError(
             f"There is no pathway {pathway!r} among the {len(h.pathways)} of the model."
         )
-    samples = _samples_of(X, task, y)
+    if "pathways" not in model.design.reads:
+        read = ", ".join(model.design.reads)
+        raise MiracleError(f"The heads read {read}: no path leads on from a pathway.")
     column = h.pathways.get_loc(pathway)
     genes = np.flatnonzero(h.gene_pathway[:, [column]].toarray().ravel())
     edges = h.site_gene[:, genes].tocoo()
-    z = model.standardized(samples.values, task)
-    paths = [
-        _path_values(m, h, z, genes, edges, column, model.tasks_.index(task))
-        for m in model.members_
-    ]
-    values = reduce(np.add, paths) / len(paths)
-    table = pd.DataFrame({"gene": h.genes[genes[edges.col]], "site": h.sites[edges.row]})
-    if not samples.tasks:
-        table["contribution"], table["difference"] = np.abs(values).mean(axis=0), np.nan
-    else:
-        case = samples.labels[task].to_numpy() == 1
-        at = z.cpu().numpy()[:, edges.row]
-        table["contribution"] = values[case].mean(axis=0) - values[~case].mean(axis=0)
-        table["difference"] = at[case].mean(axis=0) - at[~case].mean(axis=0)
-    table["gene_contribution"] = table.groupby("gene")["contribution"].transform("sum")
-    order = ["gene_contribution", "gene", "contribution"]
-    return table.sort_values(order, ascending=[False, True, False], ignore_index=True)
+    X = as_samples(X).values
+    z, index = model.standardized(X, task), model.tasks_.index(task)
+    paths = [_path_values(m, h, z, genes, edges, column, index) for m in model.members_]
+    names = pd.MultiIndex.from_arrays(
+        [h.genes[genes[edges.col]], h.sites[edges.row]], names=["gene", "site"]
+    )
+    return pd.DataFrame(reduce(np.add, paths) / len(paths), X.index, names)
 
 
 def membership(hierarchy):

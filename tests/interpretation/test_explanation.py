@@ -4,7 +4,7 @@ import pytest
 
 import miracle_lib as ml
 from miracle_lib import MiracleError
-from miracle_lib.interpretation import explain
+from miracle_lib.interpretation import attribute, explain, path_contributions
 
 
 @pytest.fixture(scope="module")
@@ -124,3 +124,17 @@ def test_refused_input(study):
     few = study.Y["RA"].where(study.Y["RA"] != 1)
     with pytest.raises(MiracleError, match="0 cases and 4. controls"):
         explain(study.model, study.X, "RA", few)
+
+
+def test_paths_of_a_sample_add_up_to_its_pathway(study):
+    """Also in a sample with missing sites, which contribute nothing."""
+    model, X = study.model, study.X.iloc[:3].copy()
+    pathway = model.hierarchy_.pathways[0]
+    paths = path_contributions(model, X, model.tasks_[0], pathway)
+    whole = attribute(model, X, model.tasks_[0])[pathway]
+    np.testing.assert_allclose(paths.sum(axis=1), whole, atol=1e-4)
+    site = paths.abs().sum().idxmax()[1]
+    X.loc[X.index[0], site] = np.nan
+    again = path_contributions(model, X, model.tasks_[0], pathway)
+    assert (again.iloc[0].xs(site, level="site") == 0).all()
+    np.testing.assert_array_equal(again.iloc[1:], paths.iloc[1:])
