@@ -1,6 +1,7 @@
 """Attribution of a task's logit to sites, genes and pathways."""
 
 import warnings
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
@@ -232,9 +233,16 @@ def agreement(model: "MiracleClassifier", X: Samples | pd.DataFrame, task: str) 
     -------
     DataFrame
         Indexed by level; columns are pairs of methods, values Spearman correlations of the mean
-        absolute contributions (for the weights: absolute product times the node's SD).
+        absolute contributions (for the weights: absolute product times the node's SD). Heads that
+        are not linear have no weights to compare.
+
+    Notes
+    -----
+    In a linear network the three are the same by construction: their agreement is evidence of
+    nothing but that. Only of one with activations or hidden layers does it say something.
     """
-    X, products = as_samples(X).values, weight_products(model, task)
+    X = as_samples(X).values
+    products = weight_products(model, task) if model.design.exact else None
     spread = {
         "site": pd.Series(model.standardized(X, task).std(0).cpu().numpy(), model.sites_),
         "pathway": model.transform(X).std(),
@@ -243,12 +251,13 @@ def agreement(model: "MiracleClassifier", X: Samples | pd.DataFrame, task: str) 
     for level in ("pathway", "site"):
         gradient = attribute(model, X, task, level).abs().mean()
         deeplift = attribute(model, X, task, level, "deeplift").abs().mean()
-        weights = products[level].abs() * spread[level]
-        gradient, deeplift, weights = (_rounded(each) for each in (gradient, deeplift, weights))
+        sizes = {"integrated gradients": gradient, "DeepLIFT": deeplift}
+        if products is not None:
+            sizes["weights"] = products[level].abs() * spread[level]
+        sizes = {name: _rounded(size) for name, size in sizes.items()}
         rows[level] = {
-            "integrated gradients ~ DeepLIFT": gradient.corr(deeplift, method="spearman"),
-            "integrated gradients ~ weights": gradient.corr(weights, method="spearman"),
-            "DeepLIFT ~ weights": deeplift.corr(weights, method="spearman"),
+            f"{one} ~ {other}": sizes[one].corr(sizes[other], method="spearman")
+            for one, other in combinations(sizes, 2)
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("level")
 

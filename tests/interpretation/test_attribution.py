@@ -12,6 +12,7 @@ from miracle_lib.interpretation import (
     task_attributions,
     weight_products,
 )
+from miracle_lib.interpretation.attribution import _rounded
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
@@ -37,6 +38,34 @@ def test_pathway_contribution_is_weight_times_activity(study):
 def test_methods_agree_where_the_network_is_linear(study):
     X = study.X[study.Y["SLE"].notna()]
     assert (agreement(study.model, X, "SLE") > 0.99).to_numpy().all()
+    z = study.model.standardized(X, "SLE").numpy()
+    expected = z * weight_products(study.model, "SLE")["site"].to_numpy()
+    for method in ("integrated_gradients", "deeplift"):
+        got = attribute(study.model, X, "SLE", "site", method)
+        np.testing.assert_allclose(got, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_methods_need_not_agree_where_the_network_is_not_linear(study):
+    X = study.X[study.Y["SLE"].notna()]
+    model = MiracleClassifier(
+        study.mask,
+        preset="paper",
+        device="cpu",
+        training=Training(epochs=(5, 50, 5), learning_rate=(1e-2, 1e-2, 1e-3), progress=False),
+    ).fit(study.X, study.Y)
+    found = agreement(model, X, "SLE")
+    assert list(found) == ["integrated gradients ~ DeepLIFT"]  # no node has one weight
+    assert (found < 0.9999).all(axis=None)
+    one, other = (
+        attribute(model, X, "SLE", "site", method)
+        for method in ("integrated_gradients", "deeplift")
+    )
+    assert (one - other).abs().max(axis=None) > 0.05 * one.abs().max(axis=None)
+
+
+def test_only_what_is_there_by_rounding_has_no_rank():
+    sizes = pd.Series([1.0, 2e-5, 1.5e-5, 9e-6, 1e-8])
+    assert _rounded(sizes).tolist() == [1.0, 2e-5, 1.5e-5, 0, 0]
 
 
 @pytest.mark.parametrize("activation", ["identity", "tanh"])
