@@ -1,0 +1,53 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import miracle_lib as ml
+from miracle_lib.estimator.distances import Familiarity
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    data = ml.simulate_cohorts({"RA": 80}, n_sites=300, missing=0.02, random_state=0)
+    X, y = data.cohorts["RA"].to_df(), data.cohorts["RA"].obs["label"].rename("RA")
+    hierarchy = ml.Hierarchy.from_tables(data.site_gene, data.gene_sets)
+    model = ml.MiracleClassifier(hierarchy, training=ml.Training(epochs=(2, 3, 0), progress=False))
+    return model.fit(X, y.to_frame()), X
+
+
+def test_distances_are_those_of_what_the_model_says(fitted):
+    """Pathway activities and reconstruction, taken by the methods that everybody has."""
+    model, X = fitted
+    (cohort,) = model.standardizer_.cohorts_
+    z = model.standardizer_.transform(X)
+    found = model.familiarity_.measure(
+        model.members_[0], torch.from_numpy(z.to_numpy()), torch.zeros(len(X), 0), cohort
+    )
+    scaled = (model.transform(X) - model.familiarity_.mean.loc[cohort]) / (
+        model.familiarity_.sd.loc[cohort]
+    )
+    expected = np.sqrt(np.square(scaled.clip(-10, 10)).mean(axis=1))
+    np.testing.assert_allclose(found["latent"], expected, rtol=1e-3)
+    sites = model.hierarchy_.sites
+    rebuilt = model.reconstruct(X).reindex(columns=model.sites_).fillna(0.5)
+    left = (z - model.standardizer_.transform(rebuilt))[sites].where(X[sites].notna())
+    expected = np.sqrt(np.square(left.clip(-10, 10)).mean(axis=1))
+    np.testing.assert_allclose(found["reconstruction"], expected, rtol=0.02)
+
+
+def test_only_samples_that_the_network_has_not_seen_are_its_held_out_ones(fitted):
+    model, X = fitted
+    held_out = model.familiarity_.held_out
+    sizes = {kind: len(next(iter(found.values()))) for kind, found in held_out.items()}
+    assert sizes["distance"] == len(X)
+    assert sizes["latent"] == sizes["reconstruction"] == pytest.approx(len(X) / 5, abs=2)
+    for found in held_out.values():
+        assert (np.diff(next(iter(found.values()))) >= 0).all()
+
+
+def test_without_held_out_samples_there_is_no_limit():
+    none = pd.DataFrame()
+    known = Familiarity(none, none, {"distance": {"a": np.array([1.0, 3.0]), "b": np.empty(0)}})
+    assert known.limit("distance", "a", 0.5) == 2
+    assert known.limit("distance", "b", 0.5) == np.inf
