@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from miracle_lib.errors import MiracleError
 from miracle_lib.model import Heads
 from miracle_lib.model.heads import HEADS
 from miracle_lib.model.vae import Likelihood
@@ -177,7 +176,7 @@ def make_settings(
     kl_weight: float | None = None,
     design: Mapping[str, Any] | None = None,
 ) -> Settings:
-    """Return a preset with parts replaced.
+    """Return a preset with parts replaced; the options of the estimator have been checked.
 
     Heads that are not linear are trained by gradient steps in every preset.
 
@@ -193,14 +192,7 @@ def make_settings(
     kl_weight : float, optional
     design : dict, optional
         Attributes of `Design` to replace.
-
-    Raises
-    ------
-    MiracleError
-        If the preset is unknown, or not three numbers are given.
     """
-    if preset not in PRESETS:
-        raise MiracleError(f"preset is {preset!r}; expected one of {', '.join(PRESETS)}")
     settings = PRESETS[preset]
     settings = replace(settings, design=replace(settings.design, **(design or {})))
     if not settings.design.exact and settings.solver == "convex":
@@ -209,11 +201,7 @@ def make_settings(
         settings = replace(settings, kl_weight=kl_weight)
     of_stage: dict[str, dict[str, Any]] = {name: {} for name in STAGES}
     for key, values in (("epochs", epochs), ("learning_rate", learning_rate)):
-        if values is None:
-            continue
-        if len(values) != len(STAGES) or min(values) < 0:
-            raise MiracleError(f"{key} is {values!r}; expected one number per stage, {STAGES}")
-        for name, value in zip(STAGES, values, strict=True):
+        for name, value in zip(STAGES, values or (), strict=values is not None):
             of_stage[name][key] = value
     for name, changed in of_stage.items():
         if batch_size != "preset" and name != "heads":
