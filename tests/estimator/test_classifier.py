@@ -233,7 +233,7 @@ def test_table_of_a_user_is_predicted(data, fitted, tmp_path):
     np.testing.assert_allclose(again, written, atol=1e-6)
     text = describe_model(tmp_path / "model")
     assert f"{len(fitted.hierarchy_.pathways)}" in text
-    assert "MS (MS); RA (RA)" in text
+    assert "Trained on\n  MS: MS\n  RA: RA\n" in text
 
 
 def test_logit_module_is_the_decision_function_and_differentiable(data, fitted):
