@@ -110,6 +110,22 @@ def _site_contrast(model: MiracleClassifier, samples: Samples, task: str) -> pd.
     return interpret.task_attributions(model, samples.task(task), level="site")[task]
 
 
+def which_p_values_hold(run: Run) -> str:
+    """Say which p-values may be believed, by how the run chose its sites, as Markdown."""
+    if run.parameters.selection == "ttest":
+        return (
+            "**The sites of this run were chosen by the labels of the same samples.** Shuffled "
+            "labels did not have that choice, so that p- and q-values of pathways are too small: "
+            "read them as a ranking, to be confirmed in another cohort. The single-site tests "
+            "below read all sites, and their p-values hold; so do the scores of chapters 3 and 4, "
+            "whose sites are chosen in each training fold."
+        )
+    sites = {"none": "All sites were read", "variance": "Sites were chosen by their variance"}
+    return (
+        f"{sites[run.parameters.selection]}, no label had a say in it: p-values of pathways hold."
+    )
+
+
 def explanations(run: Run) -> dict[str, pd.DataFrame]:
     """Explanation of every task, by task."""
     return {

@@ -11,14 +11,20 @@ import pandas as pd
 from anndata import AnnData
 
 from miracle_lib.cohorts import covariate_names
-from miracle_lib.cohorts.by_site import new_file, read_part
+from miracle_lib.cohorts.by_site import new_file, read_part, site_blocks
 from miracle_lib.cohorts.merge import enter_values, merge_tables
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import safe_name
 from miracle_lib.hierarchy import ArrayAnnotation, Hierarchy
 from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, optional_table, simulate
 from miracle_lib.pipeline.run import Run, step
-from miracle_lib.preprocessing import estimate_cell_fractions, is_blood, quality_control
+from miracle_lib.preprocessing import (
+    Survey,
+    estimate_cell_fractions,
+    is_blood,
+    quality_control,
+    survey_values,
+)
 from miracle_lib.samples import Samples
 
 _log = logging.getLogger(__name__)
@@ -85,6 +91,15 @@ def _add_cell_fractions(adata: AnnData, reference: pd.DataFrame) -> None:
         _log.info("%s: no cell fractions, its tissue is not whole blood", name)
 
 
+@step(after=("samples",))
+def survey(run: Run, folder: Path) -> None:
+    """Look at all values once, for the pictures of chapter 1."""
+    merged = merged_samples(run)
+    survey_values(site_blocks(merged), merged.obs["cohort"].astype(object)).save(
+        folder / "survey.npz"
+    )
+
+
 @step(uses=("min_genes", "max_genes"), after=("samples", "annotation"))
 def hierarchy(run: Run, folder: Path) -> None:
     """Build the masks over the sites at hand."""
@@ -134,6 +149,12 @@ def validation_sets(run: Run) -> dict[str, dict[str, list[str]]]:
 def merged_samples(run: Run) -> AnnData:
     """All samples after quality control with all that is known; their values stay on disk."""
     return run.load("samples", "samples.h5ad", partial(anndata.read_h5ad, backed="r"))
+
+
+def seen(run: Run) -> Survey:
+    """What there is to see of all values."""
+    cohort = merged_samples(run).obs["cohort"].astype(object)
+    return run.load("survey", "survey.npz", lambda path: Survey.load(path, cohort))
 
 
 def graph(run: Run) -> Hierarchy:

@@ -25,7 +25,7 @@ DISPLAY = "from miracle_lib.plots.style import displayed"  # called by a run, na
 
 # The steps a notebook shows; they are run before it, where their progress can be seen.
 STEPS_OF = {
-    "01_preprocessing": ("samples",),
+    "01_preprocessing": ("samples", "survey"),
     "02_mask_construction": ("hierarchy",),
     "03_three_stage_training": ("model", "experiments", "scores", "calibrated"),
     "04_ablations": ("ablations", "signs"),

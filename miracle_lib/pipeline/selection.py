@@ -105,3 +105,16 @@ def used_mask(run: Run) -> Hierarchy:
     """The mask of the model: of the sites that were chosen, where some were."""
     whole = graph(run)
     return whole if site_selector(run) is None else whole.restrict(chosen_samples(run).sites)
+
+
+def mask_sizes(run: Run) -> pd.DataFrame:
+    """Sites in a pathway, genes, pathways and genes of the smallest: all measured, and as used."""
+    masks = {"all sites": graph(run)}
+    if site_selector(run) is not None:
+        masks["sites of the model"] = used_mask(run)
+    rows = {
+        name: [*map(len, mask.layers[:3]), int(mask.degrees()["genes per pathway"].min())]
+        for name, mask in masks.items()
+    }
+    columns = ["sites", "genes", "pathways", "genes of the smallest pathway"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

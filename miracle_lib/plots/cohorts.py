@@ -17,25 +17,16 @@ from scipy.ndimage import gaussian_filter1d
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.plots.style import COLOURS, LABELS, LINES, new_figure, styled
-
-_BLOCK = 4096  # sites handled at a time
-_MAX_VALUES = 200_000  # values per cohort that a density is drawn from
+from miracle_lib.preprocessing.survey import BETA_EDGES, SD_EDGES, Survey
 
 
 @styled
-def beta_densities(
-    X: pd.DataFrame, cohort: pd.Series, standardized: pd.DataFrame | None = None
-) -> Figure:
-    """Draw how beta values are distributed in each cohort, before and after standardisation.
+def beta_densities(seen: Survey) -> Figure:
+    """Draw how values are distributed in each cohort, before and after standardisation.
 
     Parameters
     ----------
-    X : DataFrame of shape (n_samples, n_sites)
-        Beta values, NaN for missing.
-    cohort : Series of shape (n_samples,)
-        Cohort of each sample.
-    standardized : DataFrame of shape (n_samples, n_sites), optional
-        Values after `CohortStandardizer`, drawn in a second panel.
+    seen : Survey
 
     Returns
     -------
@@ -43,40 +34,41 @@ def beta_densities(
 
     Examples
     --------
-    >>> from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
-    >>> X, Y, obs = merge_cohorts(list(simulate_cohorts({"RA": 20, "MS": 20}).cohorts.values()))
-    >>> len(beta_densities(X, obs["cohort"]).axes)
-    1
+    >>> from miracle_lib.preprocessing import survey_values
+    >>> values = np.random.default_rng(0).uniform(0, 1, (8, 50))
+    >>> seen = survey_values([(slice(0, 50), values)], pd.Series(["RA"] * 4 + ["MS"] * 4))
+    >>> len(beta_densities(seen).axes)
+    2
     """
-    panels = 1 if standardized is None else 2
-    figure = new_figure(3.6, width=5.2 * panels)
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    _densities(axes[0], X, X, cohort, np.linspace(0, 1, 101))
-    axes[0].set(xlabel="beta value (share methylated)", ylabel="density", xlim=(0, 1))
-    if standardized is not None:
-        axes[0].set_title("before: beta values")
-        _densities(axes[1], standardized, X, cohort, np.linspace(-4, 4, 101))
-        axes[1].set(
-            title="after: standardised within cohorts",
-            xlabel="distance from the cohort's mean (SD)",
-            ylabel="density",
-            xlim=(-4, 4),
-        )
+    figure = new_figure(3.6, width=10.4)
+    axes = figure.subplots(1, 2)
+    _densities(axes[0], seen.beta, seen.cohort, BETA_EDGES)
+    _densities(axes[1], seen.standardized, seen.cohort, SD_EDGES)
+    axes[0].set(
+        title="before: beta values",
+        xlabel="beta value (share methylated)",
+        ylabel="density",
+        xlim=(0, 1),
+    )
+    axes[1].set(
+        title="after: standardised within cohorts",
+        xlabel="distance from the cohort's mean (SD)",
+        ylabel="density",
+        xlim=(-4, 4),
+    )
     for axis in axes:
         axis.set_ylim(bottom=0)
-    _cohort_legend(figure, cohort)
+    _cohort_legend(figure, seen.cohort)
     return figure
 
 
 @styled
-def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> Figure:
+def cohort_pca(seen: Survey, obs: pd.DataFrame) -> Figure:
     """Draw the samples on their first two principal components, before and after.
 
     Parameters
     ----------
-    before, after : DataFrame of shape (n_samples, n_sites)
-        Values before (M-values) and after standardisation within cohorts; missing values count as
-        the site's mean.
+    seen : Survey
     obs : DataFrame
         Columns cohort and label (1 case, 0 control, NaN neither).
 
@@ -87,19 +79,18 @@ def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> 
 
     Examples
     --------
-    >>> from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
-    >>> from miracle_lib.preprocessing import CohortStandardizer, beta_to_m
-    >>> X, Y, obs = merge_cohorts(list(simulate_cohorts({"RA": 20, "MS": 20}).cohorts.values()))
-    >>> after = CohortStandardizer().fit_transform(X, cohort=obs["cohort"])
-    >>> len(cohort_pca(beta_to_m(X), after, obs).axes)
+    >>> from miracle_lib.preprocessing import survey_values
+    >>> obs = pd.DataFrame({"cohort": ["RA"] * 4 + ["MS"] * 4, "label": [0, 1] * 4})
+    >>> values = np.random.default_rng(0).uniform(0, 1, (8, 50))
+    >>> len(cohort_pca(survey_values([(slice(0, 50), values)], obs["cohort"]), obs).axes)
     4
     """
     figure = new_figure(6.2)
     axes = figure.subplots(2, 2)
     styles = _cohort_styles(obs["cohort"])
     panels = {
-        "before: M-values": principal_components(before),
-        "after: standardised within cohorts": principal_components(after),
+        "before: M-values": (seen.before, seen.shares[0]),
+        "after: standardised within cohorts": (seen.after, seen.shares[1]),
     }
     for column, (title, (scores, share)) in enumerate(panels.items()):
         rng = np.random.default_rng(0)
@@ -132,17 +123,14 @@ def cohort_pca(before: pd.DataFrame, after: pd.DataFrame, obs: pd.DataFrame) -> 
 
 
 @styled
-def missingness(X: pd.DataFrame, cohort: pd.Series) -> Figure:
+def missingness(seen: Survey) -> Figure:
     """Draw how much is missing, per sample and per site of each cohort.
 
     Sites that a cohort lacks altogether, as another array's, are not counted as missing in it.
 
     Parameters
     ----------
-    X : DataFrame of shape (n_samples, n_sites)
-        Beta values, NaN for missing.
-    cohort : Series of shape (n_samples,)
-        Cohort of each sample.
+    seen : Survey
 
     Returns
     -------
@@ -150,23 +138,21 @@ def missingness(X: pd.DataFrame, cohort: pd.Series) -> Figure:
 
     Examples
     --------
-    >>> from miracle_lib.cohorts import simulate_cohorts
-    >>> cohort = simulate_cohorts({"RA": 20}).cohorts["RA"]
-    >>> len(missingness(cohort.to_df(), cohort.obs["cohort"]).axes)
+    >>> from miracle_lib.preprocessing import survey_values
+    >>> values = np.array([[0.1, 0.2], [0.3, np.nan]])
+    >>> len(missingness(survey_values([(slice(0, 2), values)], pd.Series(["RA", "RA"]))).axes)
     2
     """
     figure = new_figure(3.6)
     samples, sites = figure.subplots(1, 2)
-    styles = _cohort_styles(cohort)
+    styles = _cohort_styles(seen.cohort)
     rng = np.random.default_rng(0)
-    absent = X.isna().to_numpy()
     ticks = []
     for row, (name, (colour, line)) in enumerate(styles.items()):
-        part = absent[(cohort == name).to_numpy()]
-        per_site = part.mean(axis=0)
+        per_site = seen.absent[row]
         measured = per_site < 1
         ticks.append(f"{name}\n{measured.sum():,} sites")
-        share = part[:, measured].mean(axis=1)
+        share = seen.missing[seen.cohort == name]
         jitter = row + rng.uniform(-0.3, 0.3, len(share))
         samples.scatter(share, jitter, color=colour, s=8, alpha=0.7, linewidths=0)
         ranked = np.sort(per_site[measured])[::-1]
@@ -179,7 +165,7 @@ def missingness(X: pd.DataFrame, cohort: pd.Series) -> Figure:
         axis.set_major_formatter(PercentFormatter(1, decimals=None))
     samples.set_xlim(0, max(samples.get_xlim()[1], 0.01))
     sites.set_ylim(0, max(sites.get_ylim()[1], 0.01))
-    _cohort_legend(figure, cohort)
+    _cohort_legend(figure, seen.cohort)
     return figure
 
 
@@ -360,50 +346,12 @@ def _dot(name: str, colour: str) -> Line2D:
     return Line2D([], [], marker="o", linestyle="", markersize=5, color=colour, label=name)
 
 
-def _densities(
-    axis: Axes, values: pd.DataFrame, X: pd.DataFrame, cohort: pd.Series, edges: np.ndarray
-) -> None:
-    """Draw one smoothed histogram per cohort of the values that are present in ``X``."""
-    rng = np.random.default_rng(0)
-    middle = (edges[:-1] + edges[1:]) / 2
-    array, measured = values.to_numpy(), X.to_numpy()
-    for name, (colour, line) in _cohort_styles(cohort).items():
-        rows = np.flatnonzero(cohort == name)
-        n = min(_MAX_VALUES, len(rows) * X.shape[1])
-        drawn = rng.choice(rows, n), rng.integers(0, X.shape[1], n)
-        density, _ = np.histogram(array[drawn][~np.isnan(measured[drawn])], edges, density=True)
+def _densities(axis: Axes, counts: np.ndarray, cohort: pd.Series, edges: np.ndarray) -> None:
+    """Draw one smoothed histogram per cohort."""
+    middle, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
+    for found, (colour, line) in zip(counts, _cohort_styles(cohort).values(), strict=True):
+        density = found / (found.sum() * width)
         axis.plot(middle, gaussian_filter1d(density, 1), color=colour, linestyle=line)
-
-
-def principal_components(values: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Find the first two principal components.
-
-    Parameters
-    ----------
-    values : DataFrame, shape (n_samples, n_sites)
-        A missing value counts as its site's mean.
-
-    Returns
-    -------
-    scores : ndarray, shape (n_samples, 2)
-    share : ndarray, shape (2,)
-        Of the variance.
-
-    Examples
-    --------
-    >>> scores, share = principal_components(pd.DataFrame([[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]))
-    >>> share.round(2).tolist()
-    [1.0, 0.0]
-    """
-    products = np.zeros((len(values), len(values)))
-    for start in range(0, values.shape[1], _BLOCK):
-        block = values.iloc[:, start : start + _BLOCK]
-        centred = (block - block.mean()).fillna(0).to_numpy(np.float32)
-        products += centred @ centred.T
-    variances, vectors = np.linalg.eigh(products)
-    first = [-1, -2]
-    scores = vectors[:, first] * np.sqrt(np.maximum(variances[first], 0))
-    return scores, variances[first] / variances.sum()
 
 
 def _age_boxes(axis: Axes, obs: pd.DataFrame, cohorts: pd.Index) -> None:

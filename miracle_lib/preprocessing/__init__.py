@@ -8,12 +8,14 @@ from miracle_lib.preprocessing.samples import duplicate_pairs, outlier_scores, p
 from miracle_lib.preprocessing.scale import beta_to_m, m_to_beta
 from miracle_lib.preprocessing.selection import SiteSelector
 from miracle_lib.preprocessing.standardize import CohortStandardizer
+from miracle_lib.preprocessing.survey import Survey, survey_values
 
 __all__ = [
     "CohortStandardizer",
     "CovariateResidualizer",
     "SiteImputer",
     "SiteSelector",
+    "Survey",
     "beta_to_m",
     "duplicate_pairs",
     "estimate_cell_fractions",
@@ -23,4 +25,5 @@ __all__ = [
     "predict_sex",
     "quality_control",
     "read_cell_reference",
+    "survey_values",
 ]

@@ -8,6 +8,7 @@ from miracle_lib.pipeline.run import STEPS, Run
 from miracle_lib.pipeline.selection import (
     chosen_samples,
     fold_samples,
+    mask_sizes,
     selected,
     site_selector,
     used_mask,
@@ -115,10 +116,18 @@ def test_the_mask_of_the_model_is_the_mask_that_is_shown(run):
     assert shown == model.hierarchy_
     assert len(shown.pathways) < len(data.graph(run).pathways)
     assert min(len(genes) for genes in shown.gene_sets().values()) >= shown.min_genes > 1
+    sizes = mask_sizes(run)
+    assert sizes.loc["sites of the model", "pathways"] == len(shown.pathways)
+    assert sizes.loc["all sites", "sites"] == len(data.graph(run).sites)
 
 
 def test_the_kept_model_and_the_controls_have_the_chosen_sites(run):
     assert set(models.fitted_model(run).sites_) == set(chosen_samples(run).sites)
+
+
+def test_the_page_says_which_p_values_hold(run, tmp_path):
+    assert "chosen by the labels of the same samples" in answers.which_p_values_hold(run)
+    assert "no label had a say" in answers.which_p_values_hold(open_run(tmp_path))
 
 
 def test_a_run_without_selection_uses_the_tables_and_the_method_as_they_are(tmp_path):

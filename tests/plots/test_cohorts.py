@@ -11,7 +11,7 @@ from miracle_lib.cohorts.merge import merge_cohorts
 from miracle_lib.cohorts.simulation import simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.plots import cohorts as plots
-from miracle_lib.preprocessing import CohortStandardizer, beta_to_m, quality_control
+from miracle_lib.preprocessing import quality_control, survey_values
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +21,12 @@ def merged():
     return X, obs
 
 
-@pytest.fixture(scope="module")
-def standardized(merged):
-    X, obs = merged
-    return CohortStandardizer().fit_transform(X, cohort=obs["cohort"])
+def seen(X, obs):
+    """What is to be seen of a table, read in two blocks."""
+    values = X.to_numpy()
+    return survey_values(
+        [(slice(0, 90), values[:, :90]), (slice(90, None), values[:, 90:])], obs["cohort"]
+    )
 
 
 def drawn(figure):
@@ -33,9 +35,8 @@ def drawn(figure):
     return figure
 
 
-def test_densities(merged, standardized):
-    X, obs = merged
-    figure = drawn(plots.beta_densities(X, obs["cohort"], standardized))
+def test_densities(merged):
+    figure = drawn(plots.beta_densities(seen(*merged)))
     before, after = figure.axes
     assert "beta value" in before.get_xlabel()
     assert "(SD)" in after.get_xlabel()
@@ -52,9 +53,9 @@ def test_densities(merged, standardized):
     assert y.max() < 0.55
 
 
-def test_pca_separates_cohorts_before_and_not_after(merged, standardized):
-    X, obs = merged
-    figure = drawn(plots.cohort_pca(beta_to_m(X), standardized, obs))
+def test_pca_separates_cohorts_before_and_not_after(merged):
+    _, obs = merged
+    figure = drawn(plots.cohort_pca(seen(*merged), obs))
     gaps = []
     for axis in figure.axes[:2]:
         points = axis.collections[0]
@@ -74,7 +75,7 @@ def test_pca_separates_cohorts_before_and_not_after(merged, standardized):
 
 def test_missingness(merged):
     X, obs = merged
-    figure = drawn(plots.missingness(X, obs["cohort"]))
+    figure = drawn(plots.missingness(seen(X, obs)))
     samples, sites = figure.axes
     first = X[obs["cohort"] == "Simulated RA"].dropna(axis=1, how="all")
     shown = samples.collections[0].get_offsets()[:, 0]
@@ -87,7 +88,7 @@ def test_sites_of_another_array_are_not_missing(merged):
     X, obs = merged
     X = X.copy()
     X.iloc[:30, 100:] = np.nan  # what a union of sites makes of a cohort with fewer
-    samples, _ = drawn(plots.missingness(X, obs["cohort"])).axes
+    samples, _ = drawn(plots.missingness(seen(X, obs))).axes
     assert samples.collections[0].get_offsets()[:, 0].max() < 0.2
     n = X.iloc[:30].notna().any().sum()
     assert samples.get_yticklabels()[0].get_text() == f"Simulated RA\n{n} sites"
