@@ -20,6 +20,7 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import nnls
 
 from miracle_lib.model.vae import Masks
+from miracle_lib.training.pathway_variances import excess_from_pathways
 
 LEAST = 1e-3  # expected squared effect, in units of the noise, of a feature of which nothing speaks
 PRIOR_DF = 10  # samples' worth of belief in the variance that is common to all features
@@ -78,27 +79,17 @@ class Relatives:
         return _mean(total, number)
 
     def _pathways_of_sites(self, excess: np.ndarray) -> np.ndarray:
-        """Mean over a site's pathways of the mean over their sites in other genes."""
-        value, known = _parts(excess)
-        found = self._leave_gene_out(self.site_gene.T @ value, self.site_gene.T @ known)
-        value, known = _parts(found)
+        """Mean over a site's genes of what their pathways say of them."""
+        squares, known = _parts(excess + 1)
+        of_genes = excess_from_pathways(
+            self.site_gene.T @ squares, self.site_gene.T @ known, self.gene_pathway
+        )
+        value, known = _parts(of_genes)
         return _mean(self.site_gene @ value, self.site_gene @ known)
 
     def _pathways_of_genes(self, excess: np.ndarray) -> np.ndarray:
-        """Mean over a gene's pathways of the mean over their other genes."""
-        return self._leave_gene_out(*_parts(excess))
-
-    def _leave_gene_out(self, by_gene: np.ndarray, number: np.ndarray) -> np.ndarray:
-        """Mean over a gene's pathways of the mean over them without this gene."""
-        edges = self.gene_pathway.tocoo()
-        total, rest = (
-            (self.gene_pathway.T @ part)[edges.col] - part[edges.row] for part in (by_gene, number)
-        )
-        shape = (len(by_gene), len(edges.row))
-        ones = np.ones(len(edges.row))
-        gather = sp.csr_matrix((ones, (edges.row, np.arange(len(edges.row)))), shape)
-        means = np.where(rest > 0, total / np.maximum(rest, 1), 0.0)
-        return _mean(gather @ means, gather @ (rest > 0).astype(float))
+        """What a gene's pathways say of it."""
+        return excess_from_pathways(*_parts(excess + 1), self.gene_pathway)
 
 
 def _ones(matrix: sp.csr_matrix) -> sp.csr_matrix:

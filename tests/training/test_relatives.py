@@ -6,6 +6,7 @@ import scipy.sparse as sp
 from scipy.stats import ttest_ind
 
 from miracle_lib.training import relatives as module
+from miracle_lib.training.pathway_variances import excess_from_pathways
 from miracle_lib.training.relatives import Relatives, moderated_t, prior_variances
 
 
@@ -33,11 +34,18 @@ def test_means_over_relatives_by_hand():
     assert (inside, outside) == (slice(0, 4), slice(4, None))
     gene, pathway, other, *_ = tables
     np.testing.assert_array_equal(gene[:, 0], [3, 1, np.nan, np.nan])
-    np.testing.assert_array_equal(pathway[:, 0], [5, 5, 2, np.nan])
+    of_genes = excess_from_pathways(
+        np.array([[2.0 + 4, 32], [6, 31], [8, 41]]),
+        np.array([[2.0, 2], [1, 1], [1, 1]]),
+        masks.gene_pathway,
+    )
+    np.testing.assert_array_equal(pathway, of_genes[[0, 0, 1, 2]])
+    np.testing.assert_array_equal(np.isnan(pathway[:, 0]), [False, False, False, True])
     np.testing.assert_array_equal(other[:, 0], [10, 20, 30, 40])
     np.testing.assert_array_equal(rest[0], [[50, 9]])
     ((_, tables),) = Relatives(masks, 1).groups("genes", excess[:3])
-    np.testing.assert_array_equal(tables[0][:, 0], [3, 1, np.nan])
+    of_genes = excess_from_pathways(excess[:3] + 1, np.ones((3, 2)), masks.gene_pathway)
+    np.testing.assert_array_equal(tables[0], of_genes)
 
 
 def test_one_task_has_no_other():
