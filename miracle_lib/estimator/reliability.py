@@ -83,7 +83,7 @@ def predict(
         - ``low[TASK]``, ``high[TASK]``: Venn-Abers interval of that probability
         - ``classes[TASK]``: case, control, both or neither: those whose held-out samples score so;
           the right one is among them in a share ``limits.coverage`` of samples
-        - ``score[TASK]``: as `MiracleClassifier.predict_proba` gives it
+        - ``score[TASK]``: as `MiracleClassifier.predict_proba` gives it; NaN where refused
         - ``weight_present[TASK]``: share of the model's weight that rests on measured sites
         - ``cohort[TASK]``: whose means and SDs were used
         - ``verdict[TASK]``: reliable, uncertain or not to be used
@@ -132,7 +132,7 @@ def predict(
         answer = _probabilities(model, task, logits[task], limits, prevalence.get(task))
         answer = answer.reindex(table.index).join(judged)
         refused = answer["verdict"] == REFUSED
-        answer.loc[refused, ["probability", "low", "high"]] = np.nan
+        answer.loc[refused, ["probability", "low", "high", "score"]] = np.nan
         answer["classes"] = answer["classes"].mask(refused, NOT_KNOWN)
         result = result.join(answer.add_suffix(f"[{task}]"))
     hopeless = (result.filter(like="verdict[") == REFUSED).all(axis=1)
