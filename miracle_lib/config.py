@@ -33,6 +33,8 @@ class Parameters(Strict):
         Task-weighting policy by its registered name.
     grid : {"small", "full"}
         Size of the ablations, of the controls and of the simulations of the open questions.
+    paper_epochs : int
+        Epochs of each stage of the paper's network, whose own are 800.
     top_sites : int
         Sites per task that the over-representation tests call significant.
     q_threshold : float
@@ -54,6 +56,7 @@ class Parameters(Strict):
     n_repeats: int = Field(1, ge=1, le=100)
     weighting: str = "pwinval"
     grid: Literal["small", "full"] = "small"
+    paper_epochs: int = Field(20, ge=1)
     top_sites: int = Field(100, ge=1)
     q_threshold: float = Field(0.05, gt=0, le=1)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")

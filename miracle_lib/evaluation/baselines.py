@@ -133,6 +133,7 @@ BASELINES: dict[str, Recipe] = {
     "pca_logistic": Recipe(_components, {"n_components": [5, 20, 50], "C": [0.01, 1]}, RowSpace),
     # Dense first and last layers and squared errors know no axes: a rotation loses nothing.
     "dense_autoencoder": Recipe(DenseAutoencoder, {"lr": [1e-3, 3e-3, 1e-2]}, RowSpace),
+    "logistic_untuned": Recipe(_logistic, {"C": [1.0]}, RowSpace),
     "covariates": Recipe(_logistic, {"C": [0.01, 0.1, 1.0]}, reads="covariates"),
     "single_cpg": Recipe(_logistic, {"C": [1.0]}, _best_site),
 }
@@ -149,8 +150,9 @@ class PerTaskBaseline(ClassifierMixin, BaseEstimator):
     ----------
     name : str, default "logistic_l2"
         One of ``BASELINES``: logistic_l2, elastic_net, linear_svm, rbf_svm, random_forest,
-        gradient_boosting, knn, naive_bayes, pca_logistic, dense_autoencoder, covariates (logistic
-        regression on age, sex, smoking, cell fractions), single_cpg (the best site alone).
+        gradient_boosting, knn, naive_bayes, pca_logistic, dense_autoencoder, logistic_untuned,
+        covariates (logistic regression on age, sex, smoking, cell fractions), single_cpg (the best
+        site alone).
     n_inner : int, default 3
         Inner folds; fewer where a class is smaller.
     options : dict, optional

@@ -9,6 +9,7 @@ from miracle_lib.studies.open_questions import (
     policy_table,
     site_curve,
 )
+from miracle_lib.studies.paper import by_change, by_protocol, paper_reproduced, verdicts
 from miracle_lib.studies.replicates import mean_interval
 from miracle_lib.studies.sharing import sharing_effects, sharing_sweep
 from miracle_lib.studies.single_task import SingleTask
@@ -18,11 +19,14 @@ __all__ = [
     "AblationGrid",
     "Ablations",
     "SingleTask",
+    "by_change",
+    "by_protocol",
     "held_out_edges",
     "hidden_effects",
     "hidden_patterns",
     "load_ablations",
     "mean_interval",
+    "paper_reproduced",
     "policy_table",
     "reconstruction_curve",
     "run_ablations",
@@ -30,4 +34,5 @@ __all__ = [
     "sharing_sweep",
     "site_curve",
     "two_cohorts",
+    "verdicts",
 ]
