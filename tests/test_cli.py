@@ -241,8 +241,11 @@ def test_predict_writes_a_report_with_the_controls_of_its_run(saved, tmp_path):
     assert len(pages) == 2
     assert all(pathways[3] in page and pathways[2] not in page for page in pages)
     assert "new.csv" in (tmp_path / "report" / "index.html").read_text()
-    (tmp_path / "report" / "index.html").unlink()
     (tmp_path / "p.csv").unlink()
+    answer = call(*words, "--cells", str(tmp_path / "cells.csv"))
+    assert answer.exit_code == 1
+    assert "cells.csv" in answer.stderr
+    (tmp_path / "report" / "index.html").unlink()
     answer = call(*words)
     assert answer.exit_code == 1
     assert "report holds 'samples' and no report; name another folder." in answer.stderr

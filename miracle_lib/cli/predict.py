@@ -68,7 +68,10 @@ def predict(
     ] = 100,
     cells: Annotated[
         str | None,
-        typer.Option(help="CSV of sorted blood cells (mean beta values), for the report."),
+        typer.Option(
+            help="For the report: mean beta values of sorted blood cells, a CSV or a name of "
+            "annotation.yaml such as blood_reference_450k."
+        ),
     ] = None,
     mirror: Mirror = None,
     drop_other: DropOther = False,
@@ -85,7 +88,7 @@ def predict(
     limits = Limits(sites, weight, safe_weight, quantile, factor, coverage)
     folder = _model_folder(run_dir, model)
     written = report and _report_writer(
-        report, run_dir, cells, limits=limits, max_pages=pages, title=Path(source).name
+        report, run_dir, cells, mirror, limits=limits, max_pages=pages, title=Path(source).name
     )
     result = predict_table(
         folder,
@@ -116,10 +119,10 @@ def _model_folder(run_dir: str | None, model: str | None) -> str:
 
 
 def _report_writer(
-    folder: str, run_dir: str | None, cells: str | None, **options: Any
+    folder: str, run_dir: str | None, cells: str | None, mirror: str | None, **options: Any
 ) -> Callable[..., object]:
     """Return what writes a report on predictions; what it needs is read before they are made."""
-    from miracle_lib.preprocessing import read_cell_reference
+    from miracle_lib.pipeline.inputs import optional_table
     from miracle_lib.reports import Evidence, refuse_others, write_report
 
     refuse_others(folder)
@@ -127,7 +130,7 @@ def _report_writer(
         write_report,
         folder,
         evidence=Evidence.of_run(run_dir) if run_dir else None,
-        cell_reference=read_cell_reference(cells) if cells else None,
+        cell_reference=optional_table(cells, mirror),
         **options,
     )
 

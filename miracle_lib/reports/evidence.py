@@ -74,7 +74,7 @@ class Site:
     beta : float
         NaN where it was not measured.
     usual : float
-        Mean beta value of the training cohort.
+        Mean beta value of the training cohort; NaN where the model takes values as they are.
     contribution : float
         To the logit, through this pathway.
     """
@@ -175,8 +175,11 @@ def _sites(
 ) -> list[Site]:
     """The paths that contribute most to one pathway of one sample."""
     paths = paths.iloc[np.argsort(-paths.abs().to_numpy(), kind="stable")[:N_SITES]]
-    usual = model.standardizer_.mean_.loc[cohort, paths.index.get_level_values("site")]
-    usual = m_to_beta(usual) if model.scale == "m" else usual
+    statistics = model.standardizer_
+    usual = statistics.mean_.loc[cohort, paths.index.get_level_values("site")]
+    usual = m_to_beta(usual) if statistics.scale == "m" else usual
+    if model.design.scale == "raw":  # such a model knows no means
+        usual = usual * np.nan
     return [
         Site(gene, site, values[site], mean, contribution)
         for ((gene, site), contribution), mean in zip(paths.items(), usual, strict=True)

@@ -9,6 +9,7 @@ import pytest
 
 import miracle_lib as ml
 from miracle_lib.errors import MiracleError
+from miracle_lib.preprocessing.scale import m_to_beta
 from miracle_lib.reports import Evidence, write_report
 
 HOSTILE = ["<script>alert(1)</script>", "../../above", "con", "CON", 'a"b&c', "ü" * 120]
@@ -93,7 +94,8 @@ def test_only_pathways_that_survived_are_named_down_to_sites(tmp_path, model, X)
     assert f"{contribution:+.2f}".replace("-", "−") in part
     first = re.search(rf"{names[0]}<.*?<tbody>(.*?)</tbody>", part, re.DOTALL)[1]
     site = re.findall("<td>(cg[0-9]*)</td>", first)[0]
-    assert f"{X.iloc[0][site]:.2f}" in first
+    usual = m_to_beta(model.standardizer_.mean_.loc["Simulated RA", site])
+    assert f'>{X.iloc[0][site]:.2f}</td>\n<td class="number">{usual:.2f}</td>' in first
     assert f"No pathway of {model.tasks_[1]} survived" in text_of(pages[0]) or (
         "no pathway is named" in text_of(pages[0])
     )
