@@ -92,6 +92,13 @@ def test_planted_pathways_are_named_and_counted(run):
     assert table["named and planted"].sum() >= 2
 
 
+def test_named_pathways_stand_with_and_without_adjustment_for_cells(run):
+    table = answers.beside_composition(run, "RA")
+    assert {"z", "z_unadjusted", "named"} <= set(table)
+    named = answers.explanations(run)["RA"].query("q_value <= 0.05").index
+    assert set(table.index[table["named"].isin(["both", "adjusted only"])]) == set(named)
+
+
 def test_real_cohorts_take_the_same_path(mirror, tmp_path):
     real = open_profile_run("blood", str(tmp_path), {}, str(mirror))
     samples = data.all_samples(real)
