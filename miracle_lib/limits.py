@@ -20,7 +20,8 @@ class Limits:
     safe_weight : float, default 0.9
         Share of that weight below which a sample is uncertain.
     quantile : float, default 0.99
-        Quantile of the distances of held-out training samples beyond which a sample is uncertain.
+        Quantile of the distances of held-out training samples beyond which a sample is uncertain;
+        with few of them the limit is wider.
     factor : float, default 1.25
         Multiple of that distance beyond which it is refused. Chosen on four public series, where
         noise, zeros, inverted and shuffled values lie beyond it and held-out samples within;

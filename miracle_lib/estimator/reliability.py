@@ -269,7 +269,7 @@ def _judge(
             found = result.loc[sample, f"{kind}[{name}]"]
             reason[sample] = (
                 f"{KINDS[kind]} {found:.2f} from {name}, of whose samples "
-                f"{limits.quantile:.0%} lie below {found / far[sample]:.2f}"
+                f"{limits.quantile:.0%} should lie below {found / far[sample]:.2f}"
             )
         else:
             reason[sample] = f"{weight[sample]:.0%} of the model's weight is on measured sites"

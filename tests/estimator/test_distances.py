@@ -46,8 +46,18 @@ def test_only_samples_that_the_network_has_not_seen_are_its_held_out_ones(fitted
         assert (np.diff(next(iter(found.values()))) >= 0).all()
 
 
-def test_without_held_out_samples_there_is_no_limit():
-    none = pd.DataFrame()
-    known = Familiarity(none, none, {"distance": {"a": np.array([1.0, 3.0]), "b": np.empty(0)}})
-    assert known.limit("distance", "a", 0.5) == 2
-    assert known.limit("distance", "b", 0.5) == np.inf
+def test_the_limit_allows_for_how_few_samples_there_are():
+    rng = np.random.default_rng(0)
+    many, few = np.exp(rng.normal(0, 0.2, 5000)), np.exp(rng.normal(0, 0.2, (400, 15)))
+    known = Familiarity(pd.DataFrame(), pd.DataFrame(), {"latent": {"many": many}})
+    assert known.limit("latent", "many", 0.99) == pytest.approx(np.exp(0.2 * 2.326), rel=0.03)
+    beyond = []
+    for held_out in few:
+        known.held_out["latent"] = {"few": held_out}
+        beyond.append(np.mean(many > known.limit("latent", "few", 0.99)))
+    assert np.mean(beyond) == pytest.approx(0.01, abs=0.004)
+    by_hand = np.exp(np.log([1.0, 2.0, 3.0]).mean())
+    known.held_out["latent"] = {"three": np.array([1.0, 2.0, 3.0]), "two": np.array([1.0, 3.0])}
+    assert known.limit("latent", "three", 0.5) == max(2.0, by_hand)
+    assert known.limit("latent", "two", 0.5) == np.inf
+    assert known.limit("latent", "none", 0.5) == np.inf
