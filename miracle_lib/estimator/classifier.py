@@ -151,7 +151,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     history_ : DataFrame
         One row per member, stage and epoch: losses, and ``weight[task]`` for each task.
     prior_ : Prior
-        Scale of each block in each task, and sharing; additive heads use it.
+        Scale of each block in each task, and sharing; found for additive heads.
     ceiling_ : Series
         Single-task accuracies used by ``"pwinval"``; 1 where they were not needed.
     fine_tuned_ : list of bool

@@ -9,7 +9,6 @@ _PUBLIC = {
     "against_controls": "stability",
     "agreement": "attribution",
     "attribute": "attribution",
-    "beside_composition": "composition",
     "beyond_panels": "common",
     "common_pathways": "common",
     "composition_panel": "markers",
@@ -35,7 +34,6 @@ _PUBLIC = {
     "task_attributions": "attribution",
     "top_overlap": "stability",
     "weight_products": "attribution",
-    "without_composition": "composition",
 }
 
 __all__ = sorted(_PUBLIC)

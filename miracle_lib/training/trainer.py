@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from miracle_lib.model import Heads
+from miracle_lib.model import Heads, TaskHeads
 from miracle_lib.model.vae import Masks
 from miracle_lib.model.weighting import Weighting, make_weighting
-from miracle_lib.training import processes
 from miracle_lib.training.checkpoint import Checkpoint
 from miracle_lib.training.convex import Block, Blocks, Folds, HeadProblem, fit_prior, pair_accuracy
 from miracle_lib.training.data import TrainingData, inner_folds
@@ -31,6 +30,7 @@ from miracle_lib.training.stages import (
 )
 
 CALIBRATION_SAMPLES = 128
+UNTUNED = 2.0  # standard deviation of a logit where it is not found from the data
 MARGIN = 2.0  # standard errors by which fine-tuning must lower the held-out loss to be kept
 
 
@@ -88,11 +88,6 @@ class Trainer:
     progress: bool | None = None
 
     def fit(self) -> Trained:
-        """Train every member; with the other processes, where ``torchrun`` has started some."""
-        with processes.together():
-            return self._fit()
-
-    def _fit(self) -> Trained:
         """Train every member."""
         state = self.checkpoint.load()
         common = Common(self, state)
@@ -198,7 +193,8 @@ class Common:
         """Return the heads' problem on the encoder of a member, and the ceilings."""
         blocks, n_tasks = self._blocks(member), len(self.trainer.tasks)
         if self.prior is None:
-            self.prior = self._learn_prior(blocks)
+            additive = isinstance(member.heads, TaskHeads)
+            self.prior = self._learn_prior(blocks) if additive else self._untuned(blocks)
         if self.ceiling is None:
             self.ceiling = self._learn_ceiling(blocks, self.prior)
         return HeadProblem(blocks, self.pairs, self.inner, self.prior, n_tasks), self.ceiling
@@ -224,6 +220,11 @@ class Common:
         fixed = None if sharing == "auto" else float(sharing)
         fixed = 0.0 if n_tasks == 1 else fixed
         return fit_prior(blocks, self.pairs, self.inner, n_tasks, fixed)
+
+    def _untuned(self, blocks: Blocks) -> Prior:
+        """Prior for the ceilings of heads that are no sum over blocks and have none to find."""
+        shape = len(self.trainer.tasks), len(blocks)
+        return Prior(np.full(shape, UNTUNED / len(blocks) ** 0.5), 0.0)
 
     def _learn_ceiling(self, blocks: Blocks, prior: Prior) -> Tensor:
         """Find the accuracy of heads that share nothing; 1 where no policy asks for it."""

@@ -163,3 +163,27 @@ def test_open_questions_keep_simulations_and_the_run_apart():
     assert "and by −0.010 (+0.010 to +0.030) where they share 0%" in text
     assert "1 of 2 weighting policies differs from the paper's" in text
     assert "highest with all sites per task (0.80, 0.70 to 0.90)" in text
+
+
+def test_the_paper_is_opened_with_its_scores_and_sentences():
+    methods = ["paper, as described", "paper, as coded", "ours", "logistic regression, tuned"]
+    protocols = pd.DataFrame(
+        {
+            "method": methods * 2,
+            "protocol": ["ours"] * 4 + ["sites chosen on all samples"] * 4,
+            "mean": [0.6, 0.5, 0.9, 0.85, 0.65, 0.5, 0.91, 0.95],
+        }
+    )
+    changes = pd.DataFrame(
+        {
+            "how": ["alone", "alone", "alone", "one after the other"],
+            "change": ["paper, as described", "no ReLU", "linear heads", "ours"],
+            "difference": [0.0, -0.1, 0.2, 0.3],
+        }
+    )
+    verdicts = pd.DataFrame({"verdict": ["holds", "does not hold", "holds", "by construction"]})
+    text = openings.paper(protocols, changes, verdicts)
+    assert "reaches an AUROC of 0.60 as described and 0.50 as coded" in text
+    assert "tuned logistic regression 0.85 and ours 0.90" in text
+    assert "*linear heads* does most (+0.200); of 4 sentences 2 hold and 1 do not" in text
+    assert text.count("*What it cannot show*") == 1
