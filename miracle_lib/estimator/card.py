@@ -90,7 +90,7 @@ def _scores(path: Path) -> list[str]:
 
 
 def _prediction(about: About) -> list[str]:
-    """What probabilities rest on, and whether sex is predicted."""
+    """What predictions rest on."""
     lines = ["probabilities as the network gives them: no held-out scores are known"]
     if about.held_out is not None:
         held_out = pd.DataFrame(about.held_out.model_dump())
@@ -99,6 +99,7 @@ def _prediction(about: About) -> list[str]:
             f"{part['label'].mean():.0%} of them cases"
             for task, part in held_out.groupby("task", sort=False)
         ]
+    lines.append("each sample is judged by itself: the same alone and in a batch")
     if about.sex is None:
         return [*lines, "sex is not predicted"]
     return [*lines, f"sex from {len(about.sex.sites)} sites on X and Y"]
