@@ -95,14 +95,17 @@ class SimulationSpec(Strict):
 class AnnotationSpec(Strict):
     """Where genes and pathways come from: names of ``annotation.yaml`` or paths of files.
 
-    What has a folder or an ending is a path and belongs to the folder of the profile.
+    What has a folder or an ending is a path and belongs to the folder of the profile. Means of
+    sorted blood cells are named for each array.
     """
 
     array: str = "illumina_450k"
     mask: str
     validation: dict[str, str] = Field(min_length=1)
     probe_masks: str | None = None
-    cell_reference: str | None = None
+    cell_reference: dict[Literal["27K", "450K", "EPIC", "EPICv2", "MSA"], str] = Field(
+        default_factory=dict
+    )
 
 
 class Profile(Strict):
@@ -144,9 +147,13 @@ class Profile(Strict):
         changed: dict[str, Any] = {"cohorts": [_placed(name, folder) for name in self.cohorts]}
         if self.annotation is not None:
             sources = self.annotation.model_dump()
-            libraries = sources.pop("validation").items()
-            given: dict[str, Any] = {k: _placed(v, folder) for k, v in sources.items() if v}
-            given["validation"] = {title: _placed(name, folder) for title, name in libraries}
+            given: dict[str, Any] = {
+                key: {title: _placed(name, folder) for title, name in value.items()}
+                if isinstance(value, dict)
+                else _placed(value, folder)
+                for key, value in sources.items()
+                if value
+            }
             changed["annotation"] = AnnotationSpec(**given)
         return self.model_copy(update=changed)
 

@@ -31,6 +31,11 @@ _ARRAYS = {
     "EPIC": "illumina_epic",
     "EPICv2": "illumina_epic",
 }
+_BLOOD = {  # means of sorted cells
+    "450K": "blood_reference_450k",
+    "EPIC": "blood_reference_epic",
+    "EPICv2": "blood_reference_epic",
+}
 _ROLES = {"age": "age", "sex": "sex", "gender": "sex", "smoking": "smoking"}
 _ROLES |= {"smoking status": "smoking", "smoking_status": "smoking", "smoker": "smoking"}
 
@@ -172,7 +177,7 @@ def describe_own(
     if controls and len(unused := known[~known.isin([*cases, *controls])]):
         lines.append(f"{label}: not used: {_counts(unused)}")
     lines += [line for role, rule in rules.items() for line in _say(role, rule)]
-    profile = _profile(name, list(files), platform, len(table.sites), smallest)
+    profile = _profile(name, list(files), platform, tissue, len(table.sites), smallest)
     files[values.resolve().parent / f"{name}.profile.yaml"] = profile
     return OwnCohort(files, lines)
 
@@ -336,7 +341,7 @@ def _say(role: str, rule: dict[str, Any]) -> list[str]:
 
 
 def _profile(
-    name: str, paths: list[Path], platform: str, n_sites: int, smallest: int
+    name: str, paths: list[Path], platform: str, tissue: str, n_sites: int, smallest: int
 ) -> dict[str, Any]:
     """A profile that a laptop can run."""
     parameters: dict[str, Any] = {}
@@ -344,13 +349,16 @@ def _profile(
         parameters |= {"selection": "variance", "n_sites": 5000}
     if smallest < 5:
         parameters["n_folds"] = max(smallest, 2)
+    annotation: dict[str, Any] = {
+        "array": _ARRAYS[platform],
+        "mask": "go_bp",
+        "validation": {"Reactome": "reactome", "Hallmark": "hallmark"},
+    }
+    if "blood" in tissue.lower() and platform in _BLOOD:
+        annotation["cell_reference"] = {platform: _BLOOD[platform]}
     profile = {
         "title": name,
         "cohorts": [path.name for path in paths],
-        "annotation": {
-            "array": _ARRAYS[platform],
-            "mask": "go_bp",
-            "validation": {"Reactome": "reactome", "Hallmark": "hallmark"},
-        },
+        "annotation": annotation,
     }
     return profile | ({"parameters": parameters} if parameters else {})

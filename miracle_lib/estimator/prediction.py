@@ -20,6 +20,7 @@ from miracle_lib.preprocessing.streaming import standardized
 from miracle_lib.samples import Samples
 from miracle_lib.stored import StoredValues
 from miracle_lib.training.inputs import read_samples, vector_of
+from miracle_lib.training.processes import local_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -370,7 +371,7 @@ def _with_pathways(adata: AnnData, activities: pd.DataFrame) -> AnnData:
 def take_device(name: str) -> torch.device:
     """Return the device; "auto" is a GPU if there is one."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{local_number()}" if torch.cuda.is_available() else "cpu"
     try:
         # A device that exists can hold a number.
         return torch.empty(1, device=name).device

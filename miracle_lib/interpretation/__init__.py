@@ -9,6 +9,7 @@ _PUBLIC = {
     "against_controls": "stability",
     "agreement": "attribution",
     "attribute": "attribution",
+    "beside_composition": "composition",
     "beyond_panels": "common",
     "common_pathways": "common",
     "composition_panel": "markers",
@@ -34,6 +35,7 @@ _PUBLIC = {
     "task_attributions": "attribution",
     "top_overlap": "stability",
     "weight_products": "attribution",
+    "without_composition": "composition",
 }
 
 __all__ = sorted(_PUBLIC)

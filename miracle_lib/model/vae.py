@@ -251,6 +251,16 @@ class MaskedVAE(nn.Module):
             return mean
         return mean + torch.randn_like(mean) * torch.exp(0.5 * logvar)
 
+    def skip(self, n: int) -> None:
+        """Draw the noise of some samples and drop it: those after them get what they would get."""
+        width, device = self.latent_to_gene.in_features, self.gene_to_mean.weight.device
+        # In the layout that the layer gives: noise is drawn in the order of the memory.
+        by_feature = self.gene_to_mean.kernel == "sparse" and not self.dense_layers
+        shape = (width, n) if by_feature else (n, width)
+        mean = torch.empty(shape, device=device)
+        mean = mean.t() if by_feature else mean
+        self.draw(mean, None if self.gene_to_logvar is None else mean)
+
     def decode(self, latent: Tensor, covariates: Tensor | None = None) -> Tensor:
         """Return the expected input, shape (batch, n_sites), for a latent (batch, n_pathways)."""
         genes = self.activation(self.decoder_norm(self.latent_to_gene(latent)))

@@ -35,10 +35,13 @@ def explained(run: Run, folder: Path) -> None:
     """Rank the pathways of every task against shuffled labels, and contrast its sites."""
     samples, model = chosen_samples(run), fitted_model(run)
     n, seed = N_PERMUTATIONS[run.parameters.grid], run.parameters.seed
-    jobs = [(model, samples, task, n, seed) for task in model.tasks_]
-    tables = spread(_explain, jobs, [model, samples], title="tasks")
-    for task, table in zip(model.tasks_, tables, strict=True):
-        table.to_csv(_named(folder, "tasks", task))
+    versions = {"tasks": samples, "without_cells": interpret.without_composition(samples)}
+    known = {part: these for part, these in versions.items() if these is not None}
+    jobs = [(model, these, task, n, seed) for these in known.values() for task in model.tasks_]
+    places = [_named(folder, part, task) for part in known for task in model.tasks_]
+    tables = spread(_explain, jobs, [model, *known.values()], title="tasks")
+    for place, table in zip(places, tables, strict=True):
+        table.to_csv(place)
     contrasts = {task: _site_contrast(model, samples, task) for task in model.tasks_}
     pd.DataFrame(contrasts).to_csv(folder / "sites.csv")
 
@@ -132,6 +135,24 @@ def explanations(run: Run) -> dict[str, pd.DataFrame]:
         task: run.table("explained", f"tasks/{safe_name(task)}")
         for task in fitted_model(run).tasks_
     }
+
+
+def beside_composition(run: Run, task: str) -> pd.DataFrame:
+    """Pathways of a task with and without adjustment for cell composition.
+
+    Returns
+    -------
+    DataFrame
+        See :func:`miracle_lib.interpretation.beside_composition`; without cell fractions what is
+        named, and its ``named`` says that nothing was adjusted.
+    """
+    adjusted, level = explanations(run)[task], run.parameters.q_threshold
+    name = safe_name(task)
+    if (run.folder("explained") / "without_cells" / f"{name}.csv").is_file():
+        unadjusted = run.table("explained", f"without_cells/{name}")
+        return interpret.beside_composition(adjusted, unadjusted, level)
+    named = adjusted[adjusted["q_value"] <= level]
+    return named[["z", "rank", "q_value"]].assign(named="not adjusted: no cell fractions")
 
 
 def leading_task(run: Run) -> str:

@@ -129,7 +129,7 @@ def _annotation(profile: Profile, mirror: str | Path | None, page: Check) -> Ite
     """Sources of the annotation; those of a mirror or a path must be there."""
     spec = profile.sources
     names = [spec.array, spec.mask, *spec.validation.values(), spec.probe_masks]
-    for name in dict.fromkeys([*names, spec.cell_reference]):
+    for name in dict.fromkeys([*names, *spec.cell_reference.values()]):
         if name is None:
             continue
         if mirror is None and not Path(name).suffix:

@@ -25,6 +25,7 @@ from miracle_lib.preprocessing import (
     quality_control,
     survey_values,
 )
+from miracle_lib.preprocessing.report import SUMMARY
 from miracle_lib.samples import Samples
 
 _log = logging.getLogger(__name__)
@@ -50,19 +51,19 @@ def annotation(run: Run, folder: Path) -> None:
             getattr(truth, name).to_csv(folder / f"truth_{name}.csv")
 
 
-@step(reads=("quality", "merging"), after=("cohorts", "annotation"))
+@step(reads=("quality", "cell_reference", "merging"), after=("cohorts", "annotation"))
 def samples(run: Run, folder: Path) -> None:
     """Control the quality of each cohort, then merge them into one table of samples."""
     spec = run.profile.annotation
     masks = optional_table(spec.probe_masks if spec else None, run.mirror)
-    reference = optional_table(spec.cell_reference if spec else None, run.mirror)
+    named = spec.cell_reference if spec else {}
+    references = {str(array): optional_table(name, run.mirror) for array, name in named.items()}
     kept, reports = [], []
     for adata in map(AnnData.to_memory, raw_cohorts(run)):
-        if reference is not None:
-            _add_cell_fractions(adata, reference)
+        found = _add_cell_fractions(adata, references) if references else []
         controlled, report = quality_control(adata, probe_masks=masks)
         kept.append(AnnData(obs=controlled.obs, var=controlled.var[[]]))
-        reports.append(report)
+        reports += [report, *found]
     pd.concat(reports, ignore_index=True).to_csv(folder / "report.csv")
     Y, obs, sites = merge_tables(kept, run.profile.sites)
     texts = obs.select_dtypes(object).columns  # h5ad holds a text with gaps as a category only
@@ -77,18 +78,44 @@ def samples(run: Run, folder: Path) -> None:
             filled = enter_values(values, passed, obs.index, sites, filled)
 
 
-def _add_cell_fractions(adata: AnnData, reference: pd.DataFrame) -> None:
-    """Estimate the cell fractions of blood; deposited ones stay, other tissue gets none."""
+def _add_cell_fractions(adata: AnnData, references: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:
+    """Estimate the cell fractions of blood, each sample with the reference of its array.
+
+    Deposited fractions stay, other tissue gets none.
+
+    Returns
+    -------
+    list of DataFrame
+        Rows for the report of quality control: how many of a reference's sites there are.
+    """
     name = _cohort_name(adata)
     if any(str(column).startswith("cell_") for column in adata.obs):
         _log.info("%s: cell fractions as deposited", name)
-    elif all(map(is_blood, adata.obs["tissue"].astype(str))):
-        fractions = estimate_cell_fractions(adata, reference)
-        share = 100 * fractions.attrs["share_present"]
-        _log.info("%s: cell fractions from %.0f%% of the reference's sites", name, share)
-        adata.obs[fractions.columns] = fractions
-    else:
+        return []
+    if not all(map(is_blood, adata.obs["tissue"].astype(str))):
         _log.info("%s: no cell fractions, its tissue is not whole blood", name)
+        return []
+    estimates, rows = [], []
+    for array, samples in adata.obs.groupby("platform", observed=True).groups.items():
+        if array not in references:
+            _log.warning("%s: no cell fractions, the profile has no reference for %s", name, array)
+            continue
+        found = estimate_cell_fractions(adata[samples], references[array])
+        used, wanted = found.attrs["n_sites"], found.attrs["n_wanted"]
+        _log.info(
+            "%s: cell fractions of %s from %.0f%% of the reference's sites",
+            name,
+            array,
+            100 * found.attrs["share_present"],
+        )
+        check = f"tell blood cells apart, {array}"
+        rows.append((name, "site", check, "used", float("nan"), wanted, used, 0))
+        if found.notna().any(axis=None):
+            estimates.append(found)
+    if estimates:
+        fractions = pd.concat(estimates).reindex(adata.obs_names)
+        adata.obs[fractions.columns] = fractions
+    return [pd.DataFrame(rows, columns=SUMMARY)] if rows else []
 
 
 @step(after=("samples",))

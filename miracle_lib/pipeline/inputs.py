@@ -71,7 +71,10 @@ READERS: dict[str, Reader] = {
     "titles": lambda profile, mirror: (
         list(profile.annotation.validation) if profile.annotation else []
     ),
-    "quality": _source_content(lambda spec: [spec.probe_masks, spec.cell_reference]),
+    "quality": _source_content(lambda spec: [spec.probe_masks, *spec.cell_reference.values()]),
+    "cell_reference": lambda profile, mirror: (
+        profile.annotation.cell_reference if profile.annotation else {}
+    ),
     "merging": lambda profile, mirror: profile.sites,
     "ablations": lambda profile, mirror: load_ablations(MANIFEST / "ablations.yaml").model_dump(),
     "markers": lambda profile, mirror: load_markers(MANIFEST / "markers.yaml").model_dump(),

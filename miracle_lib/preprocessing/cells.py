@@ -107,7 +107,7 @@ def estimate_cell_fractions(
         Mono, Gran) where the reference has long ones; NaN for a sample with fewer than
         ``min_present`` of the sites. A warning is logged if no sample has them, as on an array
         that lacks the sites.
-        ``attrs`` has "n_sites", the sites used, and "share_present", their share of those wanted.
+        ``attrs`` has "n_sites", the sites used, "n_wanted", and "share_present", used of wanted.
 
     Raises
     ------
@@ -152,7 +152,8 @@ def estimate_cell_fractions(
             fractions[row] = _project(profiles[present], sample[present])
     columns = [f"cell_{_CALLED.get(str(name), name)}" for name in reference.columns]
     result = pd.DataFrame(fractions, index, columns)
-    result.attrs = {"n_sites": int(here.sum()), "share_present": float(here.mean())}
+    result.attrs = {"n_sites": int(here.sum()), "n_wanted": len(wanted)}
+    result.attrs["share_present"] = float(here.mean())
     return result
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-_SUMMARY = ["cohort", "level", "check", "action", "threshold", "n_before", "n", "n_only"]
+SUMMARY = ["cohort", "level", "check", "action", "threshold", "n_before", "n", "n_only"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def summary(adata: AnnData, cohort: str, checks: list[Check]) -> pd.DataFrame:
             only = int((check.found & (times[check.level] == 1)).sum())
         threshold = float(check.threshold)
         rows.append((cohort, check.level, check.check, check.action, threshold, before, n, only))
-    return pd.DataFrame(rows, columns=_SUMMARY)
+    return pd.DataFrame(rows, columns=SUMMARY)
 
 
 def details(adata: AnnData, checks: list[Check]) -> pd.DataFrame:

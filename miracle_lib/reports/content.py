@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,15 +12,62 @@ import pandas as pd
 from miracle_lib.estimator.distances import KINDS
 from miracle_lib.estimator.reliability import REFUSED, RELIABLE, UNCERTAIN
 from miracle_lib.plots.report import Drawing, as_svg, held_out_scores
+from miracle_lib.preprocessing import estimate_cell_fractions, is_blood
 from miracle_lib.reports.evidence import Evidence, Push, pushes
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
     from miracle_lib.limits import Limits
 
+CLASSES = {"control": 0, "case": 1}
 VERDICTS = (RELIABLE, UNCERTAIN, REFUSED)
 BRIEF = ("verdict", "probability", "low", "high")
 ANSWER = (*BRIEF, "reason", "classes", "score", "weight_present", "cohort")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples that were predicted, and what there is to explain them; see `write_report`."""
+
+    model: MiracleClassifier
+    X: pd.DataFrame
+    result: pd.DataFrame
+    limits: Limits
+    evidence: Evidence | None = None
+    cell_reference: pd.DataFrame | None = None
+
+    def take(self, samples: pd.Index) -> Batch:
+        """Return some of the samples."""
+        return replace(self, X=self.X.loc[samples], result=self.result.loc[samples])
+
+    def usable(self, task: str) -> pd.DataFrame:
+        """Return the values of the samples that are not refused in a task."""
+        return self.X[(self.result[f"verdict[{task}]"] != REFUSED).to_numpy()]
+
+
+@dataclass(frozen=True)
+class TaskSummary:
+    """One task over the batch.
+
+    Attributes
+    ----------
+    name : str
+    verdicts : dict of str to int
+        How many samples have each.
+    known : dict of str to ndarray
+        Held-out scores of controls and of cases; empty where the model has none.
+    drawing, batch_drawing : Drawing or None
+        These scores with a line for a sample, and with ticks for the batch.
+    n_survivors : int or None
+        Pathways that survived their controls; None where no controls exist.
+    """
+
+    name: str
+    verdicts: dict[str, int]
+    known: dict[str, np.ndarray]
+    drawing: Drawing | None
+    batch_drawing: Drawing | None
+    n_survivors: int | None
 
 
 @dataclass(frozen=True)
@@ -37,8 +84,8 @@ class Distance:
 class Answer:
     """What is said of one sample in one task: columns of `miracle_lib.predict`, and why.
 
-    ``below`` says by class how many of the held-out samples have a smaller score;
-    ``pushes`` is None where no controls exist.
+    ``below`` is the share of held-out samples of each class that score less; ``pushes`` is None
+    where the sample is refused or no controls exist.
     """
 
     task: str
@@ -57,7 +104,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class SamplePage:
-    """Everything on the page of one sample."""
+    """Everything on the page of one sample.
+
+    ``cells`` is None without a reference or a model of blood, and empty where the sample does not
+    allow an estimate.
+    """
 
     name: str
     warnings: list[str]
@@ -66,119 +117,92 @@ class SamplePage:
     sex: str
     distances: list[Distance]
     answers: list[Answer]
-    cells: dict[str, float]
+    cells: dict[str, float] | None
 
 
-@dataclass(frozen=True)
-class TaskSummary:
-    """One task over the batch: verdicts counted, and the held-out scores behind both pages."""
-
-    name: str
-    verdicts: dict[str, int]
-    known: dict[str, np.ndarray] = field(default_factory=dict)
-    drawing: Drawing | None = None
-    batch_drawing: Drawing | None = None
-    n_survivors: int | None = None
-
-
-def summarise(
-    model: MiracleClassifier, result: pd.DataFrame, evidence: Evidence | None
-) -> list[TaskSummary]:
+def summarise(batch: Batch) -> list[TaskSummary]:
     """Say of each task what holds for the whole batch."""
-    found = []
-    for task in model.tasks_:
-        counts = result[f"verdict[{task}]"].value_counts()
-        held_out = model.held_out_
-        known = {} if held_out is None else _by_class(held_out[held_out["task"] == task])
-        alone = batch = None
-        if known:
-            new = result.loc[result[f"verdict[{task}]"] != REFUSED, f"score[{task}]"].to_numpy()
-            alone = as_svg(held_out_scores(**known))
-            batch = as_svg(held_out_scores(**known, new=new))
-        found.append(
-            TaskSummary(
-                task,
-                {verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS},
-                known,
-                alone,
-                batch,
-                None if evidence is None else len(evidence.survivors(task)),
-            )
-        )
-    return found
+    return [_summary(batch, task) for task in batch.model.tasks_]
 
 
-def describe_samples(
-    model: MiracleClassifier,
-    X: pd.DataFrame,
-    result: pd.DataFrame,
-    tasks: list[TaskSummary],
-    evidence: Evidence | None,
-    cells: pd.DataFrame | None,
-    limits: Limits,
-) -> list[SamplePage]:
-    """Say of each sample of ``result`` what its page shows."""
-    moved = {task.name: _pushes(model, X, result, task.name, evidence) for task in tasks}
+def describe_samples(batch: Batch, tasks: list[TaskSummary]) -> list[SamplePage]:
+    """Say of each sample what its page shows."""
+    moved, cells = {task.name: _pushes(batch, task.name) for task in tasks}, _cells(batch)
     return [
         SamplePage(
             name=str(sample),
-            warnings=_warnings(row, model.tasks_),
+            warnings=_warnings(row, batch.model.tasks_),
             call_rate=row["call_rate"],
-            sites_present=round(row["sites_present"] * len(model.sites_)),
+            sites_present=round(row["sites_present"] * len(batch.model.sites_)),
             sex=row["sex_predicted"],
-            distances=_distances(model, row, limits),
+            distances=list(_distances(batch, row)),
             answers=[_answer(row, task, moved[task.name].get(sample)) for task in tasks],
-            cells=_of_sample(cells, sample),
+            cells=None if cells is None else cells.get(sample, {}),
         )
-        for sample, row in result.iterrows()
+        for sample, row in batch.result.iterrows()
     ]
 
 
-def describe_rows(
-    result: pd.DataFrame, tasks: list[str], files: dict[str, str]
-) -> Iterator[dict[str, Any]]:
-    """Say of each sample what the table of the batch shows."""
-    for sample, row in result.to_dict("index").items():
-        answers = [{name: row[f"{name}[{task}]"] for name in BRIEF} for task in tasks]
+def describe_rows(batch: Batch, files: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Say of each sample what the table of the batch shows, and which file is its page."""
+    for sample, row in batch.result.to_dict("index").items():
         yield {
             "name": str(sample),
             "file": files.get(str(sample)),
-            "answers": answers,
+            "answers": [
+                {name: row[f"{name}[{task}]"] for name in BRIEF} for task in batch.model.tasks_
+            ],
             "sites_present": row["sites_present"],
             "warning": row["warning"],
         }
 
 
-def _of_sample(cells: pd.DataFrame | None, sample: Any) -> dict[str, float]:
-    """Cell fractions of a sample, none where they were not estimated."""
-    if cells is None or sample not in cells.index:
-        return {}
-    return cells.loc[sample].dropna().to_dict()
+def _summary(batch: Batch, task: str) -> TaskSummary:
+    """Count and draw one task."""
+    counts = batch.result[f"verdict[{task}]"].value_counts()
+    known = _held_out(batch.model, task)
+    new = batch.result.loc[batch.usable(task).index, f"score[{task}]"].to_numpy()
+    return TaskSummary(
+        name=task,
+        verdicts={verdict: int(counts.get(verdict, 0)) for verdict in VERDICTS},
+        known=known,
+        drawing=as_svg(held_out_scores(**known)) if known else None,
+        batch_drawing=as_svg(held_out_scores(**known, new=new)) if known else None,
+        n_survivors=None if batch.evidence is None else len(batch.evidence.survivors(task)),
+    )
 
 
-def _by_class(held_out: pd.DataFrame) -> dict[str, np.ndarray]:
+def _held_out(model: MiracleClassifier, task: str) -> dict[str, np.ndarray]:
     """Held-out scores of controls and of cases; empty where there are none."""
-    names = {"control": 0, "case": 1}
-    scores = {
-        name: held_out.loc[held_out["label"] == label, "score"].to_numpy()
-        for name, label in names.items()
-    }
-    return scores if len(held_out) else {}
-
-
-def _pushes(
-    model: MiracleClassifier,
-    X: pd.DataFrame,
-    result: pd.DataFrame,
-    task: str,
-    evidence: Evidence | None,
-) -> dict[Any, list[Push]]:
-    """Pathways that move the samples that are predicted; none where no controls exist."""
-    if evidence is None:
+    if model.held_out_ is None:
         return {}
-    usable = result.index[result[f"verdict[{task}]"] != REFUSED]
-    values = X.loc[usable].reindex(columns=model.sites_)
-    return pushes(model, values, task, evidence.survivors(task), result[f"cohort[{task}]"])
+    known = model.held_out_[model.held_out_["task"] == task]
+    scores = {
+        name: known.loc[known["label"] == label, "score"].to_numpy()
+        for name, label in CLASSES.items()
+    }
+    return scores if len(known) else {}
+
+
+def _pushes(batch: Batch, task: str) -> dict[Any, list[Push]]:
+    """Pathways that move each sample that is predicted; none where no controls exist."""
+    if batch.evidence is None:
+        return {}
+    values = batch.usable(task).reindex(columns=batch.model.sites_)
+    survivors = batch.evidence.survivors(task)
+    return pushes(batch.model, values, task, survivors, batch.result[f"cohort[{task}]"])
+
+
+def _cells(batch: Batch) -> dict[Any, dict[str, float]] | None:
+    """Cell fractions by sample, of those that are predicted in some task of a model of blood."""
+    card = batch.model.card_
+    blood = card is not None and all(is_blood(cohort.tissue) for cohort in card.cohorts)
+    if batch.cell_reference is None or not blood:
+        return None
+    refused = (batch.result.filter(like="verdict[") == REFUSED).all(axis=1)
+    fractions = estimate_cell_fractions(batch.X[~refused.to_numpy()], batch.cell_reference)
+    fractions = fractions.dropna().rename(columns=lambda name: name.removeprefix("cell_"))
+    return fractions.to_dict("index")
 
 
 def _warnings(row: pd.Series, tasks: list[str]) -> list[str]:
@@ -191,18 +215,13 @@ def _warnings(row: pd.Series, tasks: list[str]) -> list[str]:
     return [text for text in row["warning"].split("; ") if text] + of_tasks
 
 
-def _distances(model: MiracleClassifier, row: pd.Series, limits: Limits) -> list[Distance]:
+def _distances(batch: Batch, row: pd.Series) -> Iterator[Distance]:
     """Distances of a sample from every training cohort."""
-    return [
-        Distance(
-            cohort,
-            words,
-            row[f"{kind}[{cohort}]"],
-            model.familiarity_.limit(kind, cohort, limits.quantile),
-        )
-        for cohort in model.standardizer_.cohorts_
-        for kind, words in KINDS.items()
-    ]
+    model = batch.model
+    for cohort in model.standardizer_.cohorts_:
+        for kind, words in KINDS.items():
+            limit = model.familiarity_.limit(kind, cohort, batch.limits.quantile)
+            yield Distance(cohort, words, row[f"{kind}[{cohort}]"], limit)
 
 
 def _answer(row: pd.Series, task: TaskSummary, moved: list[Push] | None) -> Answer:

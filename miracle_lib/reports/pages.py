@@ -14,13 +14,12 @@ import pandas as pd
 
 from miracle_lib import __version__
 from miracle_lib.errors import MiracleError
-from miracle_lib.estimator.reliability import REFUSED, RELIABLE
+from miracle_lib.estimator.reliability import RELIABLE
 from miracle_lib.files import atomic_path, safe_name
 from miracle_lib.limits import Limits
 from miracle_lib.plots.style import HYPER, HYPO
 from miracle_lib.plots.tables import p_text
-from miracle_lib.preprocessing import estimate_cell_fractions, is_blood
-from miracle_lib.reports.content import describe_rows, describe_samples, summarise
+from miracle_lib.reports.content import Batch, describe_rows, describe_samples, summarise
 from miracle_lib.reports.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -95,39 +94,27 @@ def write_report(
     """
     folder = Path(folder)
     refuse_others(folder)
-    tasks = summarise(model, result, evidence)
-    chosen = result.loc[_most_urgent(result, max_pages)]
-    usable = chosen.index[(chosen.filter(like="verdict[") != REFUSED).any(axis=1)]
-    cells = _cell_fractions(model, X.loc[usable], cell_reference)
-    pages = describe_samples(
-        model, X.loc[chosen.index], chosen, tasks, evidence, cells, limits or Limits()
-    )
-    shared = {
-        "title": title,
-        "model": model,
-        "card": model.card_,
-        "tasks": tasks,
-        "evidence": evidence,
-        "with_cells": cells is not None,
-        "version": __version__,
-    }
+    batch = Batch(model, X, result, limits or Limits(), evidence, cell_reference)
+    tasks = summarise(batch)
+    pages = describe_samples(batch.take(_most_urgent(result, max_pages)), tasks)
     files = {
         page.name: f"{number:04d}-{safe_name(page.name)[:80]}.html"
         for number, page in enumerate(pages, start=1)
     }
+    shared = {"title": title, "model": model, "tasks": tasks, "evidence": evidence}
     render = _renderer()
-    batch = {
-        "result": result,
-        "files": files,
-        "rows": list(describe_rows(result, model.tasks_, files)),
-        "warned": list(result["warning"][result["warning"] != ""].items()),
-        "most": MAX_WARNINGS,
-    }
-    index = _write(folder / INDEX, render("batch.html", **batch, **shared))
+    index = render(
+        "batch.html",
+        files=files,
+        rows=list(describe_rows(batch, files)),
+        warned=list(result["warning"][result["warning"] != ""].items()),
+        **shared,
+    )
+    _write(folder / INDEX, index)
     shutil.rmtree(folder / SAMPLES, ignore_errors=True)
     for page in pages:
         _write(folder / SAMPLES / files[page.name], render("sample.html", page=page, **shared))
-    return index
+    return folder / INDEX
 
 
 def refuse_others(folder: str | Path) -> None:
@@ -153,17 +140,6 @@ def _most_urgent(result: pd.DataFrame, n: int) -> pd.Index:
     return result.index[np.sort(first)]
 
 
-def _cell_fractions(
-    model: MiracleClassifier, X: pd.DataFrame, reference: pd.DataFrame | None
-) -> pd.DataFrame | None:
-    """Cell fractions, where there is a reference and the model is one of blood."""
-    blood = model.card_ is not None and all(is_blood(c.tissue) for c in model.card_.cohorts)
-    if reference is None or not blood:
-        return None
-    fractions = estimate_cell_fractions(X, reference)
-    return fractions.rename(columns=lambda name: name.removeprefix("cell_"))
-
-
 def _renderer() -> Callable[..., str]:
     """Return a function that fills a template; what it shows is text, never markup."""
     environment = jinja2.Environment(
@@ -180,6 +156,7 @@ def _renderer() -> Callable[..., str]:
         "p": p_text,
         "address": quote,
     }
+    environment.globals |= {"version": __version__, "most_warnings": MAX_WARNINGS}
     environment.globals["colours"] = {"up": HYPER, "down": HYPO}
 
     def render(name: str, **values: Any) -> str:
@@ -188,8 +165,7 @@ def _renderer() -> Callable[..., str]:
     return render
 
 
-def _write(path: Path, text: str) -> Path:
+def _write(path: Path, text: str) -> None:
     """Write a page so that it is never seen half-written."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    return path

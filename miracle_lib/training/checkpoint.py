@@ -12,6 +12,7 @@ import torch
 from miracle_lib.code import code_of, digest
 from miracle_lib.files import atomic_path
 from miracle_lib.store import environment
+from miracle_lib.training import processes
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Checkpoint:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the state."""
-        if self.path is not None:
+        if self.path is not None and processes.is_first():
             written = io.BytesIO()
             torch.save(state, written)
             content = written.getvalue()
@@ -74,7 +75,7 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Forget the state, once the training is complete."""
-        if self.path is not None:
+        if self.path is not None and processes.is_first():
             self.path.unlink(missing_ok=True)
 
 

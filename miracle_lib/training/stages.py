@@ -20,6 +20,7 @@ from miracle_lib.model import (
     reconstruction_loss,
 )
 from miracle_lib.model.weighting import Signals, Weighting
+from miracle_lib.training import processes
 from miracle_lib.training.convex import Blocks, HeadProblem, log_loss, pair_accuracy
 from miracle_lib.training.data import TrainingData, balanced_accuracy, mini_batches
 from miracle_lib.training.member import Member, halves
@@ -212,13 +213,18 @@ class GradientStage:
         self.optimizer.zero_grad()
         shown: dict[str, float] = {}
         # A batch too wide for one pass is taken in parts, whose gradients add up.
-        for some in rows.split(self.member.most_at_once):
+        for number, some in enumerate(rows.split(self.member.most_at_once)):
+            if not processes.is_mine(number):
+                self.member.network.skip(len(some))
+                continue
             parts = self._share_of_losses(some, rows, epoch, weights)
             loss = reduce(torch.add, parts.values())
             self.refuse_infinite(float(loss.detach()), epoch)
             loss.backward()
             for name, value in parts.items():
                 shown[name] = shown.get(name, 0.0) + float(value.detach())
+        trained = (each for group in self.optimizer.param_groups for each in group["params"])
+        shown = processes.add_up(trained, shown)
         self.optimizer.step()
         return shown
 

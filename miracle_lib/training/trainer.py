@@ -13,6 +13,7 @@ from tqdm import tqdm
 from miracle_lib.model import Heads, TaskHeads
 from miracle_lib.model.vae import Masks
 from miracle_lib.model.weighting import Weighting, make_weighting
+from miracle_lib.training import processes
 from miracle_lib.training.checkpoint import Checkpoint
 from miracle_lib.training.convex import Block, Blocks, Folds, HeadProblem, fit_prior, pair_accuracy
 from miracle_lib.training.data import TrainingData, inner_folds
@@ -88,6 +89,11 @@ class Trainer:
     progress: bool | None = None
 
     def fit(self) -> Trained:
+        """Train every member; with the other processes, where ``torchrun`` has started some."""
+        with processes.together():
+            return self._fit()
+
+    def _fit(self) -> Trained:
         """Train every member."""
         state = self.checkpoint.load()
         common = Common(self, state)

@@ -92,6 +92,13 @@ def test_planted_pathways_are_named_and_counted(run):
     assert table["named and planted"].sum() >= 2
 
 
+def test_named_pathways_stand_with_and_without_adjustment_for_cells(run):
+    table = answers.beside_composition(run, "RA")
+    assert {"z", "z_unadjusted", "named"} <= set(table)
+    named = answers.explanations(run)["RA"].query("q_value <= 0.05").index
+    assert set(table.index[table["named"].isin(["both", "adjusted only"])]) == set(named)
+
+
 def test_real_cohorts_take_the_same_path(mirror, tmp_path):
     real = open_profile_run("blood", str(tmp_path), {}, str(mirror))
     samples = data.all_samples(real)
@@ -109,15 +116,31 @@ def test_real_cohorts_take_the_same_path(mirror, tmp_path):
 def test_cell_fractions_are_those_deposited_else_estimated_in_blood_only(caplog):
     reference = pd.DataFrame({"Mono": [0.1, 0.9], "Gran": [0.8, 0.2]}, index=["cg1", "cg2"])
 
-    def columns(tissue, **deposited):
+    def columns(tissue, platform="450K", **deposited):
         obs = pd.DataFrame({"cohort": ["GSE1"], "tissue": tissue, **deposited}, index=["s1"])
+        obs["platform"] = platform
         adata = AnnData(np.float32([[0.1, 0.9]]), obs, pd.DataFrame(index=["cg1", "cg2"]))
-        data._add_cell_fractions(adata, reference)
+        data._add_cell_fractions(adata, {"450K": reference})
         return adata.obs.filter(like="cell_").round(2).iloc[0].to_dict()
 
     caplog.set_level("INFO")
     assert columns("whole blood") == {"cell_Mono": 1.0, "cell_Gran": 0.0}
-    assert "GSE1: cell fractions from 100% of the reference's sites" in caplog.text
+    assert "GSE1: cell fractions of 450K from 100% of the reference's sites" in caplog.text
+    assert columns("whole blood", "EPICv2") == {}
+    assert "no cell fractions, the profile has no reference for EPICv2" in caplog.text
     assert columns("whole blood", cell_NK=0.25) == {"cell_NK": 0.25}
     assert columns("skin") == {}
     assert "GSE1: no cell fractions, its tissue is not whole blood" in caplog.text
+
+
+def test_each_sample_is_estimated_with_the_reference_of_its_array():
+    by_450k = pd.DataFrame({"Mono": [0.1, 0.9], "Gran": [0.8, 0.2]}, index=["cg1", "cg2"])
+    by_epic = pd.DataFrame({"Mono": [0.8, 0.2], "Gran": [0.1, 0.9]}, index=["cg1", "cg2"])
+    epic = pd.concat([by_epic, pd.DataFrame(0.5, ["cg3"], by_epic.columns)])
+    obs = pd.DataFrame({"cohort": "GSE1", "tissue": "whole blood"}, index=["s1", "s2"])
+    obs["platform"] = ["450K", "EPIC"]
+    adata = AnnData(np.float32([[0.1, 0.9]] * 2), obs, pd.DataFrame(index=["cg1", "cg2"]))
+    (report,) = data._add_cell_fractions(adata, {"450K": by_450k, "EPIC": epic})
+    assert adata.obs["cell_Mono"].round(3).tolist() == [1, 0]
+    assert adata.obs["cell_Gran"].round(3).tolist() == [0, 1]
+    assert report[["n_before", "n"]].to_numpy().tolist() == [[2, 2], [3, 2]]
