@@ -56,9 +56,10 @@ def beside_composition(
 
     Examples
     --------
-    >>> adjusted = pd.DataFrame({"z": [4.0, 0.5], "rank": [1, 2], "q_value": [0.01, 0.9]}, ["A", "B"])
-    >>> crude = pd.DataFrame({"z": [4.2, 6.0], "rank": [2, 1], "q_value": [0.01, 0.001]}, ["A", "B"])
-    >>> beside_composition(adjusted, crude)["named"].to_dict()
+    >>> columns = ["z", "rank", "q_value"]
+    >>> adjusted = pd.DataFrame([[4.0, 1, 0.01], [0.5, 2, 0.9]], ["A", "B"], columns)
+    >>> unadjusted = pd.DataFrame([[4.2, 2, 0.01], [6.0, 1, 0.001]], ["A", "B"], columns)
+    >>> beside_composition(adjusted, unadjusted)["named"].to_dict()
     {'B': 'unadjusted only', 'A': 'both'}
     """
     table = adjusted[_SHOWN].join(unadjusted[_SHOWN], rsuffix="_unadjusted")
