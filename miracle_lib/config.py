@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
+from miracle_lib.cohorts.simulated_hospital import Hospital
 from miracle_lib.errors import MiracleError
 from miracle_lib.manifest import Strict, read_manifest
 from miracle_lib.resources import INSTALLED, MANIFEST, ROOT
@@ -90,6 +91,7 @@ class SimulationSpec(Strict):
     missing: float = 0.01
     cohort_effect: float = 0.4
     null: bool = False
+    hospitals: dict[str, list[Hospital]] = Field(default_factory=dict)
 
 
 class AnnotationSpec(Strict):
@@ -111,12 +113,14 @@ class AnnotationSpec(Strict):
 class Profile(Strict):
     """What a run works on: simulated or real cohorts, their annotation, and default parameters.
 
-    Paths belong to the folder of the profile.
+    Paths belong to the folder of the profile. ``external`` cohorts are seen by chapter 8 alone,
+    which tests models of the others on them.
     """
 
     title: str
     simulation: SimulationSpec | None = None
     cohorts: list[str] = Field(default_factory=list)
+    external: list[str] = Field(default_factory=list)
     annotation: AnnotationSpec | None = None
     sites: Literal["union", "intersection"] = "union"
     allow_subset: bool = False
@@ -128,6 +132,10 @@ class Profile(Strict):
             raise ValueError("give either 'simulation' or a list of 'cohorts'")
         if self.cohorts and self.annotation is None:
             raise ValueError("real 'cohorts' need an 'annotation'")
+        if self.external and not self.cohorts:
+            raise ValueError("'external' cohorts need 'cohorts'; a simulation has 'hospitals'")
+        if both := {*self.external} & {*self.cohorts}:
+            raise ValueError(f"{min(both)} is among 'cohorts' and 'external'; expected one of them")
         return self
 
     @property
@@ -144,7 +152,10 @@ class Profile(Strict):
 
     def placed(self, folder: Path) -> "Profile":
         """Return the profile with every path taken from ``folder``; names stay names."""
-        changed: dict[str, Any] = {"cohorts": [_placed(name, folder) for name in self.cohorts]}
+        changed: dict[str, Any] = {
+            key: [_placed(name, folder) for name in getattr(self, key)]
+            for key in ("cohorts", "external")
+        }
         if self.annotation is not None:
             sources = self.annotation.model_dump()
             given: dict[str, Any] = {

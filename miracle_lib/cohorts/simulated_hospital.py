@@ -38,6 +38,16 @@ class Hospital:
     granulocytes: float = 0.0
     absent: float = 0.0
 
+    def __str__(self) -> str:
+        """Say how it differs."""
+        parts = {
+            f"levels differ (SD {self.cohort_effect:g})": self.cohort_effect,
+            f"controls have more granulocytes ({self.granulocytes:g})": self.granulocytes,
+            f"{self.absent:.0%} of the sites are not on its array": self.absent,
+            f"{self.cases:.0%} are cases": self.cases != 0.5,
+        }
+        return ", ".join(text for text, told in parts.items() if told) or "other people only"
+
     def __post_init__(self) -> None:
         if self.n < 8:
             raise MiracleError(f"n of a hospital is {self.n}; a cohort needs at least 8 samples.")

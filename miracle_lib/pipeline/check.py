@@ -55,7 +55,7 @@ def check_profile(name: str, mirror: str | Path | None = None) -> Check:
         page.lines.append("simulated cohorts: nothing to fetch")
         return page
     n_values = 0
-    for cohort in profile.cohorts:
+    for cohort in [*profile.cohorts, *profile.external]:
         try:
             manifest = load_manifest(cohort)
             page.lines += ["", f"{manifest.name}: {manifest.task}"]

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,12 @@ _log = logging.getLogger(__name__)
 @step(uses=("seed",), reads=("cohorts", "array"))
 def cohorts(run: Run, folder: Path) -> None:
     """Read or simulate each cohort, as it comes."""
-    for adata in load_cohorts(run.profile, run.parameters.seed, run.mirror):
+    write_cohorts(load_cohorts(run.profile, run.parameters.seed, run.mirror), folder)
+
+
+def write_cohorts(found: Iterable[AnnData], folder: Path) -> None:
+    """Write each cohort to a file of its name, one by one."""
+    for adata in found:
         adata.write_h5ad(folder / f"{safe_name(_cohort_name(adata))}.h5ad")
 
 
@@ -54,12 +59,17 @@ def annotation(run: Run, folder: Path) -> None:
 @step(reads=("quality", "cell_reference", "merging"), after=("cohorts", "annotation"))
 def samples(run: Run, folder: Path) -> None:
     """Control the quality of each cohort, then merge them into one table of samples."""
+    control(run, "cohorts", folder)
+
+
+def control(run: Run, source: str, folder: Path) -> None:
+    """Control the quality of the cohorts that a step has read, and merge them."""
     spec = run.profile.annotation
     masks = optional_table(spec.probe_masks if spec else None, run.mirror)
     named = spec.cell_reference if spec else {}
     references = {str(array): optional_table(name, run.mirror) for array, name in named.items()}
     kept, reports = [], []
-    for adata in map(AnnData.to_memory, raw_cohorts(run)):
+    for adata in map(AnnData.to_memory, raw_cohorts(run, source)):
         found = _add_cell_fractions(adata, references) if references else []
         controlled, report = quality_control(adata, probe_masks=masks)
         kept.append(AnnData(obs=controlled.obs, var=controlled.var[[]]))
@@ -71,7 +81,7 @@ def samples(run: Run, folder: Path) -> None:
     about = AnnData(obs=obs, var=pd.DataFrame(index=sites), obsm={"tasks": Y})
     filled = 0
     with new_file(folder / "samples.h5ad", about) as values:
-        for adata, part in zip(raw_cohorts(run), kept, strict=True):
+        for adata, part in zip(raw_cohorts(run, source), kept, strict=True):
             # What failed detection was set missing when it was read: quality control changes no
             # value, it only leaves some out.
             passed = adata.to_memory()[part.obs_names, part.var_names]
@@ -152,9 +162,9 @@ def _cohort_name(adata: AnnData) -> str:
     return str(names[0])
 
 
-def raw_cohorts(run: Run) -> Iterator[AnnData]:
-    """Cohorts as they came, by name; their values stay on disk."""
-    for path in sorted(run.folder("cohorts").glob("*.h5ad")):
+def raw_cohorts(run: Run, source: str = "cohorts") -> Iterator[AnnData]:
+    """Cohorts of a step as they came, by name; their values stay on disk."""
+    for path in sorted(run.folder(source).glob("*.h5ad")):
         yield anndata.read_h5ad(path, backed="r")
 
 
@@ -211,22 +221,22 @@ def mask_choices(run: Run) -> pd.DataFrame:
 
 def all_samples(run: Run) -> Samples:
     """All samples after quality control, with the covariates that a model may be conditioned on."""
-    return run.load("samples", "", lambda _: _as_samples(read_part(merged_samples(run))))
+    return run.load("samples", "", lambda _: as_samples(read_part(merged_samples(run))))
 
 
 def samples_at(run: Run, sites: pd.Index | list[str]) -> Samples:
     """All samples after quality control, of their values only those of some sites."""
-    return _as_samples(read_part(merged_samples(run), sites=sites))
+    return as_samples(read_part(merged_samples(run), sites=sites))
 
 
 def samples_of_task(run: Run, task: str) -> Samples:
     """The samples labelled for a task, at all sites."""
     merged = merged_samples(run)
     labelled = merged.obs_names[merged.obsm["tasks"][task].notna()]
-    return _as_samples(read_part(merged, samples=labelled)).task(task)
+    return as_samples(read_part(merged, samples=labelled)).task(task)
 
 
-def _as_samples(adata: AnnData) -> Samples:
+def as_samples(adata: AnnData) -> Samples:
     """Samples with the covariates that a model may be conditioned on."""
     return Samples.from_anndata(adata, covariate_names(adata.obs))
 

@@ -14,7 +14,7 @@ from miracle_lib.cohorts import (
 )
 from miracle_lib.cohorts.fetch import fetch_file, file_hash
 from miracle_lib.cohorts.manifest import load_manifest
-from miracle_lib.config import AnnotationSpec, Profile
+from miracle_lib.config import AnnotationSpec, Profile, SimulationSpec
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import PathwayTree, load_annotation_source
 from miracle_lib.hierarchy.sources import annotation_content
@@ -30,22 +30,34 @@ def simulate(profile: Profile, seed: int) -> Simulation:
     """Simulate the cohorts of a profile."""
     if profile.simulation is None:
         raise MiracleError(f"the profile of {profile.title} has no 'simulation'.")
-    return simulate_cohorts(**profile.simulation.model_dump(), random_state=seed)
+    return simulate_cohorts(**dict(profile.simulation), random_state=seed)
 
 
-def _cohort_content(profile: Profile, mirror: str | None) -> Any:
-    """Cohorts: how each is described, and the checksum of each of its files."""
-    if profile.simulation is not None:
-        return profile.simulation.model_dump()
-    content = {}
-    for name in profile.cohorts:
-        manifest = load_manifest(name)
-        files = {
-            file.url: file_hash(fetch_file(manifest.locate(file), mirror, checksum=file.sha256))
-            for file in manifest.files
-        }
-        content[name] = {"manifest": manifest.model_dump(), "files": files}
-    return {"cohorts": content, "allow_subset": profile.allow_subset}
+def _simulated_content(simulation: SimulationSpec, hospitals: bool = False) -> Any:
+    """What a simulation depends on; only tests elsewhere see its other hospitals."""
+    return simulation.model_dump(exclude=None if hospitals else {"hospitals"})
+
+
+def _cohort_content(names: Callable[[Profile], list[str]], hospitals: bool = False) -> Reader:
+    """Give the reader of some cohorts: how each is described, and the checksums of its files."""
+
+    def read(profile: Profile, mirror: str | None) -> Any:
+        if profile.simulation is not None:
+            return _simulated_content(profile.simulation, hospitals)
+        content = {name: _described(name, mirror) for name in names(profile)}
+        return {"cohorts": content, "allow_subset": profile.allow_subset}
+
+    return read
+
+
+def _described(name: str, mirror: str | None) -> Any:
+    """One cohort: its description, and the checksum of each of its files."""
+    manifest = load_manifest(name)
+    files = {
+        file.url: file_hash(fetch_file(manifest.locate(file), mirror, checksum=file.sha256))
+        for file in manifest.files
+    }
+    return {"manifest": manifest.model_dump(), "files": files}
 
 
 def _source_content(names: Callable[[AnnotationSpec], Iterable[str | None]]) -> Reader:
@@ -53,7 +65,7 @@ def _source_content(names: Callable[[AnnotationSpec], Iterable[str | None]]) -> 
 
     def read(profile: Profile, mirror: str | None) -> Any:
         if profile.simulation is not None:
-            return profile.simulation.model_dump()
+            return _simulated_content(profile.simulation)
         return {
             name: annotation_content(name, mirror=mirror)
             for name in names(profile.sources)
@@ -65,7 +77,8 @@ def _source_content(names: Callable[[AnnotationSpec], Iterable[str | None]]) -> 
 
 # What steps read from outside: kind -> content that decides whether they are made again.
 READERS: dict[str, Reader] = {
-    "cohorts": _cohort_content,
+    "cohorts": _cohort_content(lambda profile: profile.cohorts),
+    "external": _cohort_content(lambda profile: profile.external, hospitals=True),
     "array": _source_content(lambda spec: [spec.array]),
     "gene_sets": _source_content(lambda spec: [spec.mask, *spec.validation.values()]),
     "titles": lambda profile, mirror: (
@@ -108,12 +121,25 @@ def load_cohorts(profile: Profile, seed: int, mirror: str | None) -> Iterator[An
     if profile.simulation is not None:
         refuse_alike(profile.simulation.sizes, "tasks")
         yield from simulate(profile, seed).cohorts.values()
-        return
-    manifests = [load_manifest(name) for name in profile.cohorts]
+    else:
+        yield from _read_cohorts(profile.cohorts, profile, mirror)
+
+
+def load_external(profile: Profile, seed: int, mirror: str | None) -> Iterator[AnnData]:
+    """Simulate or read the cohorts that only test, one by one."""
+    if profile.simulation is not None:
+        yield from simulate(profile, seed).hospitals
+    else:
+        yield from _read_cohorts(profile.external, profile, mirror)
+
+
+def _read_cohorts(names: list[str], profile: Profile, mirror: str | None) -> Iterator[AnnData]:
+    """Read cohorts one by one, sites with their positions."""
+    manifests = [load_manifest(name) for name in [*profile.cohorts, *profile.external]]
     refuse_alike((manifest.task for manifest in manifests), "tasks")
     refuse_alike((manifest.name for manifest in manifests), "cohorts")
     positions = _source(profile.sources.array, mirror).sites[["chromosome", "position"]]
-    for name in profile.cohorts:
+    for name in names:
         adata = load_cohort(name, mirror=mirror, allow_subset=profile.allow_subset)
         annotate_sites(adata, positions)
         yield adata

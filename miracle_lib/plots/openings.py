@@ -300,6 +300,52 @@ def paper(protocols: pd.DataFrame, changes: pd.DataFrame, verdicts: pd.DataFrame
     return _opening(found, sentences, limit)
 
 
+def another_hospital(
+    falls: pd.DataFrame, brier: pd.DataFrame, curve: pd.DataFrame, own: str
+) -> str:
+    """Open the chapter on another hospital.
+
+    Parameters
+    ----------
+    falls, brier : DataFrame
+        From `miracle_lib.studies.another_hospital.falls`, of AUROC and of the Brier score; empty
+        without a second cohort.
+    curve : DataFrame
+        From `miracle_lib.studies.small_cohorts.curve_means`.
+    own : str
+        Name of the method that the chapter is about.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    fell = "no disease of this run has a second cohort, so nothing here was tested elsewhere"
+    limit = (
+        "whether any score of this book holds in another hospital; cohorts under `external` in a "
+        "profile would"
+    )
+    ours = falls[(falls["method"] == own) & (falls["view"] == "as it is")]
+    if len(ours):
+        worst = ours.loc[ours["fall"].idxmax()]
+        same = (brier["method"] == own) & (brier["view"] == "as it is")
+        spoiled = brier[same].set_index("test").loc[worst["test"]]
+        sure = (ours["low"] > 0).sum()
+        fell = (
+            f"in {sure} of {_count(len(ours), 'test')} elsewhere the AUROC of {own} falls beyond "
+            f"its interval; most in {_plain(worst['test'])}, from {worst['within']:.2f} to "
+            f"{worst['without']:.2f}, where the Brier score goes from {spoiled['within']:.2f} to "
+            f"{spoiled['without']:.2f}"
+        )
+        limit = "a hospital that differs in another way than the cohorts tested here"
+    few = curve[curve["n"] == curve["n"].min()].groupby("method", sort=False)["auroc"].mean()
+    small = "with one disease, or small cohorts only, what others lend cannot be measured"
+    if len(few):
+        scored = [f"{_plain(name)} {auroc:.2f}" for name, auroc in few.items()]
+        small = f"from {curve['n'].min()} samples of a disease: {_joined(scored)}"
+    return _opening(fell, small, limit)
+
+
 def _opening(first: str, second: str, limit: str) -> str:
     """Three sentences as Markdown."""
     return f"**In short.** {_sentence(first)} {_sentence(second)} *What it cannot show*: {limit}."

@@ -20,7 +20,7 @@ from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.samples import Samples, as_samples
 from miracle_lib.studies.single_task import SingleTask
-from miracle_lib.studies.variants import AblationGrid, Scale, Variant, build
+from miracle_lib.studies.variants import AblationGrid, Scale, Variant, build, selection_of
 
 _TABLES = ("predictions", "fits", "pathways")
 _SCORED = ["comparison", "level", "repeat", "fold", "task", "pathway", "score"]
@@ -281,8 +281,7 @@ def run_ablations(
 def _described(level: Variant, size: Scale, selector: SiteSelector | None) -> dict[str, Any]:
     """Describe a level by what differs from the default model, so that equal levels run once."""
     if selector is not None and level.n_sites is None and level.selection != "none":
-        chosen = {"selection": selector.method, "n_sites": selector.k}
-        level = level.model_copy(update=chosen)
+        level = level.model_copy(update=selection_of(selector))
     variant = level.model_dump(exclude_defaults=True, exclude={"small", "model"})
     if level.n_sites is None:
         variant.pop("selection", None)

@@ -28,7 +28,7 @@ from miracle_lib.studies.hospital_views import (
     possible_views,
     share_of_cases,
 )
-from miracle_lib.studies.variants import Variant, build
+from miracle_lib.studies.variants import Variant, build, selection_of
 
 OWN = "MIRACLE"
 METHODS: dict[str, str | None] = {
@@ -88,8 +88,8 @@ def rounds_of(samples: Samples) -> list[Pair]:
         cohorts = cohorts_of(samples, task)
         for test in cohorts:
             others = tuple(name for name in cohorts if name != test)
-            trains = {*((name,) for name in others), others} - {()}
-            found += [Pair(task, train, test) for train in sorted(trains, key=len)]
+            trains = [(name,) for name in others] + [others] * (len(others) > 1)
+            found += [Pair(task, train, test) for train in trains]
     return found
 
 
@@ -116,14 +116,21 @@ def parts_of(samples: Samples, pair: Pair) -> tuple[Samples, Samples]:
     return home, away
 
 
-def elsewhere(estimator: BaseEstimator, view: View, home: Samples, away: Samples) -> pd.DataFrame:
-    """Train on all of one part and predict the other; columns of `evaluate_fold`."""
-    train, test = view.apply(home, away, measured_sites(away))
-    table = predictions_on(fitted(estimator, train), test)
-    if view.prevalence:
-        shares = share_of_cases(home), share_of_cases(away)
-        table["score"] = at_prevalence(table["score"], *shares)
-    return table
+def elsewhere(
+    estimator: BaseEstimator, views: dict[str, View], home: Samples, away: Samples
+) -> dict[str, pd.DataFrame]:
+    """Train on all of one part and predict the other in every view; columns of `evaluate_fold`."""
+    models: dict[View, BaseEstimator] = {}
+    tables = {}
+    for name, view in views.items():
+        train, test = view.apply(home, away, measured_sites(away))
+        if view.at_home not in models:
+            models[view.at_home] = fitted(estimator, train)
+        tables[name] = predictions_on(models[view.at_home], test)
+        if view.prevalence:
+            shares = share_of_cases(home), share_of_cases(away)
+            tables[name]["score"] = at_prevalence(tables[name]["score"], *shares)
+    return tables
 
 
 def within(
@@ -153,17 +160,20 @@ def pair_cell(
     """Score one method on one pair in every view, within the training cohorts and without."""
     home, away = parts_of(samples, Pair(*pair))
     estimator = build(Variant(**variant), hierarchy, random_state)
+    views = possible_views(home, away)
+    outside = elsewhere(estimator, views, home, away)
     inside: dict[View, pd.DataFrame] = {}
     tables = []
-    for name, view in possible_views(home, away).items():
+    for name, view in views.items():
         if view.at_home not in inside:
             folds = within(
                 estimator, view.at_home, home, measured_sites(away), n_splits, random_state
             )
             inside[view.at_home] = _summary(folds, random_state)
-        outside = _summary(elsewhere(estimator, view, home, away), random_state)
-        tables += [inside[view.at_home].assign(view=name, where="within")]
-        tables += [outside.assign(view=name, where="without")]
+        tables += [
+            inside[view.at_home].assign(view=name, where="within"),
+            _summary(outside[name], random_state).assign(view=name, where="without"),
+        ]
     return {"scores": pd.concat(tables, ignore_index=True)}
 
 
@@ -173,9 +183,10 @@ def round_cell(
     """Score one method on one pair as it is and at the new cohort's level, without folds."""
     home, away = parts_of(samples, Pair(*pair))
     estimator = build(Variant(**variant), hierarchy, random_state)
+    views = {name: VIEWS[name] for name in ROUND_VIEWS}
     tables = [
-        _summary(elsewhere(estimator, VIEWS[name], home, away), random_state).assign(view=name)
-        for name in ROUND_VIEWS
+        _summary(table, random_state).assign(view=name)
+        for name, table in elsewhere(estimator, views, home, away).items()
     ]
     return {"scores": pd.concat(tables, ignore_index=True)}
 
@@ -284,7 +295,7 @@ def _scored(
         for method, baseline in methods.items():
             if baseline == "covariates" and not with_covariates:
                 continue
-            variant = {"baseline": baseline} | _selection(selector)
+            variant = {"baseline": baseline} | selection_of(selector)
             cells.append(Cell(function, {"pair": list(pair), "variant": variant} | settings, data))
             owners.append({"task": pair.task, "train": " + ".join(pair.train), "test": pair.test})
             owners[-1]["method"] = method
@@ -294,11 +305,6 @@ def _scored(
         for found, owner in zip(run_grid(cells, **grid), owners, strict=True)
     ]
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
-
-
-def _selection(selector: SiteSelector | None) -> dict[str, Any]:
-    """Say a selector as a variant does."""
-    return {} if selector is None else {"selection": selector.method, "n_sites": selector.k}
 
 
 def falls(scores: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
@@ -338,3 +344,26 @@ def falls(scores: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
     above = np.hypot(inside["high"] - inside["estimate"], outside["estimate"] - outside["low"])
     columns = {"within": inside["estimate"], "without": outside["estimate"], "fall": fall}
     return pd.DataFrame(columns | {"low": fall - below, "high": fall + above}).reset_index()
+
+
+def calibration_table(scores: pd.DataFrame, method: str = OWN) -> pd.DataFrame:
+    """Brier score, and intercept and slope of calibration, of one method in every view.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Result of `hospital_scores`.
+    method : str, default "MIRACLE"
+
+    Returns
+    -------
+    DataFrame
+        test, where, view; brier, intercept, slope. Within, the views that change the training.
+    """
+    chosen = scores[(scores["method"] == method) & (scores["metric"] != "auroc")]
+    home = [name for name, view in VIEWS.items() if view == view.at_home]
+    chosen = chosen[(chosen["where"] == "without") | chosen["view"].isin(home)]
+    keys = ["test", "where", "view"]
+    wide = chosen.pivot_table("estimate", keys, "metric", sort=False, observed=True)
+    wide.columns = [str(name).removeprefix("calibration_") for name in wide.columns]
+    return wide.reset_index()

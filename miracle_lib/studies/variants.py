@@ -137,6 +137,11 @@ def masked_as(hierarchy: Hierarchy, mask: str, seed: int) -> Hierarchy:
     return controls[mask]()
 
 
+def selection_of(selector: SiteSelector | None) -> dict[str, Any]:
+    """Say what a selector does as the fields of a variant."""
+    return {} if selector is None else {"selection": selector.method, "n_sites": selector.k}
+
+
 def build(variant: Variant, hierarchy: Hierarchy, seed: int = 0) -> BaseEstimator:
     """Make the estimator of a variant.
 

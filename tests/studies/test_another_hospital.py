@@ -55,7 +55,7 @@ def parts(hospital, **simulation):
 
 def scored(method, view, home, away):
     """AUROC, Brier score and calibration intercept in the other hospital."""
-    table = elsewhere(PerTaskBaseline(method), VIEWS[view], home, away)
+    table = elsewhere(PerTaskBaseline(method), {view: VIEWS[view]}, home, away)[view]
     score = scores_of(table).iloc[0]
     intercept = calibration_intercept(
         table["label"].to_numpy(), table["score"].to_numpy(), np.ones((1, len(table)))
