@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import cycle, islice
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -199,8 +200,15 @@ def _intervals(
 ) -> None:
     """Draw the rows of a table as points with horizontal intervals."""
     estimate = table["estimate"]
-    error = [estimate - table["low"], table["high"] - estimate]
+    error = np.stack([estimate - table["low"], table["high"] - estimate])
     y = [place + shift for place in range(len(table))]
     axes.errorbar(
-        estimate, y, xerr=error, fmt=marker, color=colour, markersize=5, linewidth=1.8, label=label
+        estimate.to_numpy(),
+        y,
+        xerr=error,
+        fmt=marker,
+        color=colour,
+        markersize=5,
+        linewidth=1.8,
+        label=label,
     )

@@ -299,7 +299,8 @@ def _scored(
             cells.append(Cell(function, {"pair": list(pair), "variant": variant} | settings, data))
             owners.append({"task": pair.task, "train": " + ".join(pair.train), "test": pair.test})
             owners[-1]["method"] = method
-    columns = ["task", "train", "test", "method", "view", "metric", "estimate", "low", "high"]
+    columns = ["task", "train", "test", "method", "view", "where", "metric"]
+    columns += ["estimate", "low", "high", "n", "n_cases"]
     tables = [
         found["scores"].assign(**owner)
         for found, owner in zip(run_grid(cells, **grid), owners, strict=True)
@@ -337,8 +338,10 @@ def falls(scores: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
     [[0.2, 0.15, 0.24]]
     """
     keys = ["task", "train", "test", "method", "view"]
-    wide = scores[scores["metric"] == metric].set_index([*keys, "where"])
-    inside, outside = (wide.xs(where, level="where") for where in ("within", "without"))
+    chosen = scores[scores["metric"] == metric]
+    inside, outside = (
+        chosen[chosen["where"] == where].set_index(keys) for where in ("within", "without")
+    )
     fall = inside["estimate"] - outside["estimate"]
     below = np.hypot(inside["estimate"] - inside["low"], outside["high"] - outside["estimate"])
     above = np.hypot(inside["high"] - inside["estimate"], outside["estimate"] - outside["low"])
