@@ -127,7 +127,7 @@ def predict(
     result = result.join(distances)
     result["warning"] = _warnings(table, problems, enough, result, known)
     for task in model.tasks_:
-        weight = pd.Series(measured @ _site_weights(model, task), table.index)
+        weight = pd.Series(measured @ site_weights(model, task).to_numpy(), table.index)
         judged = _judge(model, result, cohorts[task].reindex(table.index), weight, enough, limits)
         answer = _probabilities(model, task, logits[task], limits, prevalence.get(task))
         answer = answer.reindex(table.index).join(judged)
@@ -228,14 +228,25 @@ def _conditions(
     return table.assign(sex=read_sex(table["sex"])) if "sex" in table else table
 
 
-def _site_weights(model: MiracleClassifier, task: str) -> np.ndarray:
-    """Share of each site in the weight of a task: its slope at the average sample."""
+def site_weights(model: MiracleClassifier, task: str) -> pd.Series:
+    """Return the share of each site in the weight of a task: its slope at the average sample.
+
+    Parameters
+    ----------
+    model : MiracleClassifier
+    task : str
+
+    Returns
+    -------
+    Series, by site
+        They sum to 1.
+    """
     module = model.logit_module(task)
     device = next(module.parameters()).device
     average = torch.zeros(1, len(model.sites_), device=device, requires_grad=True)
     (slope,) = torch.autograd.grad(module(average).sum(), average)
     weight = slope[0].abs().double().cpu().numpy()
-    return weight / max(weight.sum(), 1e-12)
+    return pd.Series(weight / max(weight.sum(), 1e-12), model.sites_)
 
 
 def _judge(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from miracle_lib.estimator.distances import KINDS
-from miracle_lib.estimator.reliability import REFUSED, RELIABLE, UNCERTAIN
+from miracle_lib.estimator.reliability import REFUSED, RELIABLE, UNCERTAIN, site_weights
 from miracle_lib.plots.report import Drawing, as_svg, held_out_scores
 from miracle_lib.preprocessing import estimate_cell_fractions, is_blood
 from miracle_lib.reports.evidence import Evidence, Push, pushes
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from miracle_lib.limits import Limits
 
 CLASSES = {"control": 0, "case": 1}
+N_MISSING = 5  # sites that are named
 VERDICTS = (RELIABLE, UNCERTAIN, REFUSED)
 BRIEF = ("verdict", "probability", "low", "high")
 ANSWER = (*BRIEF, "reason", "classes", "score", "weight_present", "cohort")
@@ -84,8 +85,9 @@ class Distance:
 class Answer:
     """What is said of one sample in one task: columns of `miracle_lib.predict`, and why.
 
-    ``below`` is the share of held-out samples of each class that score less; ``pushes`` is None
-    where the sample is refused or no controls exist.
+    ``missing`` are the sites without a value that the task leans on most, with their shares of its
+    weight; ``below`` is the share of held-out samples of each class that score less; ``pushes`` is
+    None where the sample is refused or no controls exist.
     """
 
     task: str
@@ -98,6 +100,7 @@ class Answer:
     cohort: str
     verdict: str
     reason: str
+    missing: dict[str, float]
     below: dict[str, float]
     pushes: list[Push] | None
 
@@ -128,6 +131,7 @@ def summarise(batch: Batch) -> list[TaskSummary]:
 def describe_samples(batch: Batch, tasks: list[TaskSummary]) -> list[SamplePage]:
     """Say of each sample what its page shows."""
     moved, cells = {task.name: _pushes(batch, task.name) for task in tasks}, _cells(batch)
+    missing = {task.name: _missing(batch, task.name) for task in tasks}
     return [
         SamplePage(
             name=str(sample),
@@ -136,7 +140,10 @@ def describe_samples(batch: Batch, tasks: list[TaskSummary]) -> list[SamplePage]
             sites_present=round(row["sites_present"] * len(batch.model.sites_)),
             sex=row["sex_predicted"],
             distances=list(_distances(batch, row)),
-            answers=[_answer(row, task, moved[task.name].get(sample)) for task in tasks],
+            answers=[
+                _answer(row, task, missing[task.name][sample], moved[task.name].get(sample))
+                for task in tasks
+            ],
             cells=None if cells is None else cells.get(sample, {}),
         )
         for sample, row in batch.result.iterrows()
@@ -224,8 +231,19 @@ def _distances(batch: Batch, row: pd.Series) -> Iterator[Distance]:
             yield Distance(cohort, words, row[f"{kind}[{cohort}]"], limit)
 
 
-def _answer(row: pd.Series, task: TaskSummary, moved: list[Push] | None) -> Answer:
+def _missing(batch: Batch, task: str) -> dict[Any, dict[str, float]]:
+    """By sample, the heaviest sites of a task that have no value."""
+    weights = site_weights(batch.model, task).sort_values(ascending=False)
+    absent = batch.X.reindex(columns=weights.index).isna()
+    return {
+        sample: weights[row.to_numpy()][:N_MISSING].to_dict() for sample, row in absent.iterrows()
+    }
+
+
+def _answer(
+    row: pd.Series, task: TaskSummary, missing: dict[str, float], moved: list[Push] | None
+) -> Answer:
     """What is said of a sample in one task."""
     columns = {name: row[f"{name}[{task.name}]"] for name in ANSWER}
     below = {name: float((known < columns["score"]).mean()) for name, known in task.known.items()}
-    return Answer(task=task.name, below=below, pushes=moved, **columns)
+    return Answer(task=task.name, missing=missing, below=below, pushes=moved, **columns)

@@ -101,7 +101,13 @@ def write_report(
         page.name: f"{number:04d}-{safe_name(page.name)[:80]}.html"
         for number, page in enumerate(pages, start=1)
     }
-    shared = {"title": title, "model": model, "tasks": tasks, "evidence": evidence}
+    shared: dict[str, Any] = {
+        "title": title,
+        "model": model,
+        "limits": batch.limits,
+        "tasks": tasks,
+        "evidence": evidence,
+    }
     render = _renderer()
     index = render(
         "batch.html",
@@ -150,8 +156,8 @@ def _renderer() -> Callable[..., str]:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": lambda share: "–" if pd.isna(share) else f"{share:.0%}",
-        "number": lambda value, digits=2: "–" if pd.isna(value) else f"{value:.{digits}f}",
+        "percent": lambda share, digits=0: "–" if pd.isna(share) else f"{share:.{digits}%}",
+        "number": lambda value, digits=2: f"{value:.{digits}f}" if np.isfinite(value) else "–",
         "signed": lambda value: f"{value:+.2f}".replace("-", "−"),
         "p": p_text,
         "address": quote,

@@ -9,7 +9,7 @@ from anndata import AnnData
 import miracle_lib as ml
 from miracle_lib.errors import MiracleError
 from miracle_lib.estimator import Limits, predict_table
-from miracle_lib.estimator.reliability import _site_weights
+from miracle_lib.estimator.reliability import site_weights
 from miracle_lib.preprocessing.sex import SexReference
 
 
@@ -81,7 +81,7 @@ def test_a_sample_gets_the_same_row_alone_and_in_a_batch(cohorts):
 def test_weight_counts_and_not_the_number_of_sites(cohorts):
     """Twenty sites that carry the weight are gone: most sites are there, the prediction is not."""
     model, X, _ = cohorts
-    weight = pd.Series(_site_weights(model, "RA"), model.sites_).sort_values(ascending=False)
+    weight = site_weights(model, "RA").sort_values(ascending=False)
     gone = weight.index[: int((weight.cumsum() < 0.55).sum()) + 1]
     result = ml.predict(model, X.drop(columns=gone), Limits(sites=0.1))
     assert (result["weight_present[RA]"] < 0.5).all()
@@ -97,7 +97,7 @@ def test_weights_are_the_slopes_of_the_logit(cohorts):
     moved = z.repeat(len(model.sites_), 1)
     moved[range(len(moved)), range(len(moved))] += 1
     slopes = (module(moved) - module(z)).abs().detach().numpy()
-    np.testing.assert_allclose(_site_weights(model, "RA"), slopes / slopes.sum(), atol=1e-4)
+    np.testing.assert_allclose(site_weights(model, "RA"), slopes / slopes.sum(), atol=1e-4)
 
 
 def test_a_saved_model_knows_its_cohorts(cohorts, tmp_path):

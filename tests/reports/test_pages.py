@@ -9,6 +9,7 @@ import pytest
 
 import miracle_lib as ml
 from miracle_lib.errors import MiracleError
+from miracle_lib.estimator.reliability import site_weights
 from miracle_lib.preprocessing.scale import m_to_beta
 from miracle_lib.reports import Evidence, write_report
 
@@ -55,6 +56,17 @@ def test_warnings_come_first(tmp_path, model, X):
     assert said.index(": not to be used: ") < said.index("In short")
     assert "No probability is given" in said
     assert "no value at all" in text_of(pages[1])
+
+
+def test_the_heaviest_missing_sites_are_named(tmp_path, model, X):
+    task = model.tasks_[0]
+    weights = site_weights(model, task).sort_values(ascending=False)
+    X = X.iloc[[5]].fillna(0.5).drop(columns=weights.index[[0, 3]])
+    _, (page,) = report(tmp_path, model, X)
+    said = text_of(page)
+    lost = weights.iloc[[0, 3]]
+    assert f"weight of {task} that rests on missing sites {lost.sum():.0%}" in said
+    assert ", ".join(f"{site} {share:.1%}" for site, share in lost.items()) in said
 
 
 def test_hostile_names_are_text_and_no_paths(tmp_path, model, X):
