@@ -1,9 +1,13 @@
 """Interpretable multi-task learning on DNA methylation arrays."""
 
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__version__ = "0.1.0"
+try:
+    __version__ = version("miracle-lib")
+except PackageNotFoundError:  # sources on the path that nobody installed
+    __version__ = "0+unknown"
 
 # Public name -> module; resolved on first use, so that a short command does not import torch.
 _PUBLIC = {

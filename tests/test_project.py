@@ -1,7 +1,11 @@
 """What the files around the library promise."""
 
+import csv
+import importlib.util
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -35,6 +39,50 @@ def test_the_book_tool_is_one_that_builds_the_book():
     assert "<2" in requirement
 
 
+def git(folder, *words):
+    who = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True)
+
+
+def version_in(folder):
+    command = [sys.executable, "-m", "setuptools_scm"]
+    answer = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    return answer.stdout.strip()
+
+
+def test_the_version_is_that_of_the_last_tag(tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    assert version_in(tmp_path) == "0.1.0"  # sources without their history
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    assert ".dev" in version_in(tmp_path)  # a clone without tags
+    git(tmp_path, "tag", "v1.2.3")
+    assert version_in(tmp_path) == "1.2.3"
+
+
+def test_every_pinned_package_is_listed_with_the_licence_it_states():
+    """``python .ci/licences.py`` writes the list."""
+    spec = importlib.util.spec_from_file_location("licences", ROOT / ".ci" / "licences.py")
+    licences = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(licences)
+    with licences.LISTED.open(encoding="utf-8") as file:
+        listed = dict(csv.reader(file))
+    found = {name: licences.installed(name) for name in licences.pinned()}
+    stated = {name: licences.licence_of(package) for name, package in found.items() if package}
+    assert len(stated) > 50
+    assert stated.items() <= listed.items()
+    assert "not stated" not in listed.values()
+    assert set(listed) <= {"package", *licences.pinned()}
+
+
+def test_the_citation_names_the_last_release():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    releases = re.findall(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert citation["version"] == releases[0]
+
+
 def test_the_conda_environment_installs_the_project_with_its_extras():
     content = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = [item["pip"] for item in content["dependencies"] if isinstance(item, dict)]
@@ -47,6 +95,15 @@ def test_the_readme_shows_commands_that_exist():
     assert set(re.findall(r"^make (\w+)", readme, flags=re.MULTILINE)) <= set(targets)
     for path in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (ROOT / path).exists(), path
+
+
+def test_the_workflow_tests_every_python_that_is_promised_on_both_systems():
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "tests.yml").read_text())["jobs"]
+    matrix = jobs["test"]["strategy"]["matrix"]
+    promised = [c.split(" :: ")[-1] for c in PROJECT["classifiers"] if "Python :: 3." in c]
+    assert matrix["python"] == promised
+    assert {name.split("-")[0] for name in matrix["os"]} == {"ubuntu", "macos"}
+    assert {"test", "book", "wheel", "newest"} <= set(jobs)
 
 
 def test_no_tracked_file_names_a_place_on_a_machine():

@@ -12,12 +12,9 @@ from ast import literal_eval
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
-from nbstripout import strip_output
-
 from miracle_lib.code import digest
 from miracle_lib.config import check_parameters
+from miracle_lib.extras import needs
 from miracle_lib.files import atomic_path
 from miracle_lib.pipeline import notebooks
 from miracle_lib.pipeline.run import Run
@@ -47,6 +44,9 @@ def refresh() -> list[str]:
     MiracleError
         A notebook fails; it stays as it was.
     """
+    with needs("test", "make notebooks"):
+        import nbformat
+        from nbstripout import strip_output
     done = []
     for name in notebooks.STEPS_OF:
         path = notebooks.NOTEBOOKS / f"{name}.ipynb"
@@ -70,6 +70,8 @@ def refresh() -> list[str]:
 
 def opened(path: Path) -> tuple[Run, str]:
     """Open the run of a notebook's own defaults; return it and the key of the notebook."""
+    import papermill
+
     declared = papermill.inspect_notebook(str(path))
     values = {name: literal_eval(each["default"]) for name, each in declared.items()}
     run = Run(check_parameters(values))
@@ -78,6 +80,8 @@ def opened(path: Path) -> tuple[Run, str]:
 
 def is_current(path: Path, key: str) -> bool:
     """Whether the outputs of a notebook are those of its key."""
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     return notebook.metadata.get("miracle") == {"seal": _seal(notebook, key)}
 
