@@ -57,6 +57,10 @@ def test_the_book_builds_without_a_warning_and_has_every_page(copy):
         assert not loaded, f"{path.name} needs the network"
         assert r"\(" not in re.sub(r"<(script|pre|code).*?</\1>", "", page, flags=re.DOTALL)
     assert "<math" in (html / "method.html").read_text()
+    gallery = (html / "gallery.html").read_text()
+    for path in (copy / "book" / "gallery").glob("*.yaml"):
+        for row in yaml.safe_load(path.read_text())["auroc"]:
+            assert "{:.2f} ({:.2f} to {:.2f})".format(*row["MIRACLE"]) in gallery, path.name
     reference = "".join(page.read_text() for page in (html / "reference").glob("*.html"))
     for name in set(miracle_lib.__all__) - {"__version__"}:
         place = getattr(miracle_lib, name)

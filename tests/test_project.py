@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from datetime import date
 
 import pytest
 import yaml
@@ -95,6 +96,23 @@ def test_the_readme_shows_commands_that_exist():
     assert set(re.findall(r"^make (\w+)", readme, flags=re.MULTILINE)) <= set(targets)
     for path in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (ROOT / path).exists(), path
+
+
+def test_the_scores_of_the_readme_are_those_of_the_gallery():
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    blood = yaml.safe_load((ROOT / "book" / "gallery" / "blood.yaml").read_text())
+    assert blood["data"] == "real"
+    assert f"`{blood['command']}`" in readme
+    assert date.fromisoformat(blood["date"]).strftime("%d %B %Y") in readme
+    for row in blood["auroc"][:-1]:
+        said = "{:.2f} ({:.2f} to {:.2f}) for".format(*row["MIRACLE"])
+        assert f"{said} {row['task'].lower()}" in readme.lower()
+
+
+def test_no_committed_picture_is_large():
+    sizes = {path.name: path.stat().st_size for path in (ROOT / "book" / "images").iterdir()}
+    assert sizes
+    assert max(sizes.values()) <= 150_000, sizes
 
 
 def test_the_workflow_tests_every_python_that_is_promised_on_both_systems():
