@@ -158,6 +158,30 @@ def test_predict_writes_what_the_model_says(saved, tmp_path):
         )
 
 
+def test_predict_finds_the_model_of_a_run(saved, tmp_path, monkeypatch):
+    path, _, X = saved
+    X.iloc[:2].to_csv(tmp_path / "new.csv")
+    monkeypatch.chdir(tmp_path)
+    answer = call("predict", "new.csv", "--run-dir", str(path.parent))
+    assert answer.exit_code in (0, 3), answer.stderr
+    assert pd.read_csv("new.predictions.csv", index_col=0).index.tolist() == list(X.index[:2])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "expected --run-dir FOLDER or --model FOLDER, one of the two"),
+        (["--model", "a", "--run-dir", "b"], "one of the two"),
+        (["--model", "a", "--prevalence", "RA"], "prevalence is 'RA'; expected TASK=SHARE"),
+        (["--model", "a", "--factor", "0.5"], "limit factor is 0.5; expected at least 1"),
+    ],
+)
+def test_predict_says_what_it_was_asked_wrongly(tmp_path, options, message):
+    answer = call("predict", str(tmp_path / "new.csv"), *options)
+    assert answer.exit_code == 1
+    assert message in answer.stderr
+
+
 def test_predict_keeps_the_first_sample_of_a_table_of_r(saved, tmp_path):
     path, _, X = saved
     text = X.T.rename_axis(None).to_csv(sep="\t", na_rep="NA").removeprefix("\t")
