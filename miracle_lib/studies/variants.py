@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import pandas as pd
 from pydantic import Field, model_validator
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
@@ -126,13 +127,24 @@ def load_ablations(path: str | Path = ABLATIONS) -> AblationGrid:
     return read_manifest(path, AblationGrid)
 
 
-def masked_as(hierarchy: Hierarchy, mask: str, seed: int) -> Hierarchy:
-    """Return the hierarchy or one of its controls."""
+class FullyConnected(MiracleClassifier):
+    """A network with every edge between the sites, genes and pathways that its mask has.
+
+    The edges are made when the sites are known: over all sites of an array they would be billions.
+    """
+
+    def _arrange_sites(self, sites: pd.Index) -> None:
+        super()._arrange_sites(sites)
+        self.hierarchy_ = self.hierarchy_.fully_connected()
+
+
+def network(hierarchy: Hierarchy, mask: str, seed: int) -> MiracleClassifier:
+    """Return the network on the hierarchy or on one of its controls."""
     controls = {
-        "biological": lambda: hierarchy,
-        "permuted": lambda: hierarchy.permuted(seed),
-        "random": lambda: hierarchy.random(seed),
-        "fully_connected": hierarchy.fully_connected,
+        "biological": lambda: MiracleClassifier(hierarchy),
+        "permuted": lambda: MiracleClassifier(hierarchy.permuted(seed)),
+        "random": lambda: MiracleClassifier(hierarchy.random(seed)),
+        "fully_connected": lambda: FullyConnected(hierarchy),
     }
     return controls[mask]()
 
@@ -163,9 +175,8 @@ def build(variant: Variant, hierarchy: Hierarchy, seed: int = 0) -> BaseEstimato
             options = {"hidden": (len(hierarchy.genes), len(hierarchy.pathways))}
         estimator = PerTaskBaseline(variant.baseline, options=options, random_state=seed)
     else:
-        mask = masked_as(hierarchy, variant.mask, seed)
         settings = {"random_state": seed, "training__progress": False} | variant.model
-        estimator = MiracleClassifier(mask).set_params(**settings)
+        estimator = network(hierarchy, variant.mask, seed).set_params(**settings)
     if variant.n_sites is not None:
         selector = SiteSelector(variant.selection, k=variant.n_sites)
         estimator = make_pipeline(selector, estimator)

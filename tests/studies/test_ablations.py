@@ -188,6 +188,22 @@ def test_build_makes_the_model_that_the_variant_names(data):
     assert piped.estimator[-1].variational is False
 
 
+def test_every_edge_is_made_between_what_the_chosen_sites_reach(data, monkeypatch):
+    hierarchy = data["hierarchy"]
+    n_all = len(hierarchy.genes) * (len(hierarchy.sites) + len(hierarchy.pathways))
+    monkeypatch.setattr("miracle_lib.hierarchy.graph.MAX_DENSE_EDGES", n_all - 1)
+    with pytest.raises(MiracleError, match="restrict it to fewer sites first"):
+        hierarchy.fully_connected()
+    variant = Variant(
+        mask="fully_connected", n_sites=100, model={"training__epochs": [1, 1, 0], "n_members": 1}
+    )
+    fitted = build(variant, hierarchy).fit(data["X"], data["Y"])
+    mask = hierarchy.restrict(fitted[0].sites_)
+    dense = fitted[-1].hierarchy_
+    assert [list(layer) for layer in dense.layers] == [list(layer) for layer in mask.layers]
+    assert dense.site_gene.nnz == len(mask.sites) * len(mask.genes)
+
+
 def test_shipped_grid_is_valid_and_names_every_policy():
     grid = load_ablations()
     named = {
