@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from miracle_lib.cohorts import covariate_names, load_manifest, read_phenotypes
@@ -11,13 +12,16 @@ from miracle_lib.cohorts.fetch import fetch_file, fetch_head
 from miracle_lib.cohorts.load import describe_samples
 from miracle_lib.cohorts.manifest import CohortManifest, is_remote
 from miracle_lib.cohorts.phenotypes import count
-from miracle_lib.config import Profile, check_parameters, load_profile
+from miracle_lib.config import Parameters, Profile, check_parameters, load_profile
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import annotation_files
 
 _TABLE = b"!series_matrix_table_begin"
 _SITES = {"27K": 27_578, "450K": 485_577, "EPIC": 866_836, "EPICv2": 937_055}  # of the arrays
-_PEAK = 2.8  # measured: peak of a run on whole arrays, in sizes of its float32 matrix
+_FIT_PEAK = 2.8  # measured: peak of a fit, in sizes of the float32 matrix that it is given
+_READ_PEAK = 2.1  # measured: the same of reading and controlling the largest cohort
+_PROGRAM = 0.4e9  # bytes of the program and the annotation
+_FOLDS_CHOOSE = 2  # sites that all folds choose together, in numbers that one chooses
 _VALUES_PER_SECOND = (18e6, 4.4e6)  # measured: reading text on an idle and on a busy machine
 
 
@@ -54,26 +58,43 @@ def check_profile(name: str, mirror: str | Path | None = None) -> Check:
     if profile.simulated:
         page.lines.append("simulated cohorts: nothing to fetch")
         return page
-    n_values = 0
+    shapes = []
     for cohort in [*profile.cohorts, *profile.external]:
         try:
             manifest = load_manifest(cohort)
             page.lines += ["", f"{manifest.name}: {manifest.task}"]
             samples, n_samples = _check_samples(manifest, profile, mirror, page)
             n_sites, said = _sites(samples, manifest)
-            n_values += n_samples * n_sites
+            shapes.append((n_samples, n_sites))
             page.lines.append(f"  sites: {n_sites:,} ({said})")
             page.lines += [f"  file: {line}" for line in _files(manifest, mirror)]
         except MiracleError as error:
             page.stops.append(str(error))
             page.lines.append(f"  STOPS: {error}")
     page.lines += ["", *_annotation(profile, mirror, page)]
-    fast, slow = (n_values / speed for speed in _VALUES_PER_SECOND)
-    page.lines.append(
-        f"memory: about {4 * _PEAK * n_values / 1e9:.1f} GB if all sites are used; reading the "
-        f"values: {max(fast, 1):.0f} to {max(slow, 1):.0f} s"
-    )
+    page.lines += _costs(shapes, check_parameters(profile.parameters))
     return page
+
+
+def _costs(shapes: list[tuple[int, int]], parameters: Parameters) -> Iterator[str]:
+    """Estimated memory, disk and time of cohorts of so many samples and sites."""
+    n_values = sum(n_samples * n_sites for n_samples, n_sites in shapes)
+    widest = max((n_sites for _, n_sites in shapes), default=0)
+    n_chosen = widest
+    if parameters.selection != "none":
+        n_chosen = min(widest, _FOLDS_CHOOSE * parameters.n_sites * len(shapes))
+    reading = 4 * _READ_PEAK * max((np.prod(shape) for shape in shapes), default=0)
+    every = 4 * _FIT_PEAK * n_values
+    fitting = every * n_chosen / max(widest, 1)
+    yield f"memory: about {(_PROGRAM + max(reading, fitting)) / 1e9:.1f} GB"
+    if n_chosen < widest:
+        yield (
+            f"memory of chapter 4, which compares with a model of all sites: about "
+            f"{(_PROGRAM + every) / 1e9:.1f} GB"
+        )
+    yield f"disk: about {2 * 4 * n_values / 1e9:.1f} GB"
+    fast, slow = (n_values / speed for speed in _VALUES_PER_SECOND)
+    yield f"reading the values: {max(fast, 1):.0f} to {max(slow, 1):.0f} s"
 
 
 def _check_samples(

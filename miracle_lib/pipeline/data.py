@@ -1,5 +1,6 @@
 """From the outside world to samples and masks: the first steps of a run, and what reads them."""
 
+import gc
 import json
 import logging
 from collections.abc import Iterable, Iterator
@@ -41,6 +42,7 @@ def write_cohorts(found: Iterable[AnnData], folder: Path) -> None:
     """Write each cohort to a file of its name, one by one."""
     for adata in found:
         adata.write_h5ad(folder / f"{safe_name(_cohort_name(adata))}.h5ad")
+        gc.collect()  # an AnnData refers to itself: nothing else frees its values
 
 
 @step(uses=("seed",), reads=("array", "gene_sets", "titles"))
@@ -69,11 +71,11 @@ def control(run: Run, source: str, folder: Path) -> None:
     named = spec.cell_reference if spec else {}
     references = {str(array): optional_table(name, run.mirror) for array, name in named.items()}
     kept, reports = [], []
-    for adata in map(AnnData.to_memory, raw_cohorts(run, source)):
-        found = _add_cell_fractions(adata, references) if references else []
-        controlled, report = quality_control(adata, probe_masks=masks)
-        kept.append(AnnData(obs=controlled.obs, var=controlled.var[[]]))
-        reports += [report, *found]
+    for adata in raw_cohorts(run, source):
+        part, found = _controlled(adata.to_memory(), masks, references)
+        kept.append(part)
+        reports += found
+        gc.collect()
     pd.concat(reports, ignore_index=True).to_csv(folder / "report.csv")
     Y, obs, sites = merge_tables(kept, run.profile.sites)
     texts = obs.select_dtypes(object).columns  # h5ad holds a text with gaps as a category only
@@ -84,8 +86,18 @@ def control(run: Run, source: str, folder: Path) -> None:
         for adata, part in zip(raw_cohorts(run, source), kept, strict=True):
             # What failed detection was set missing when it was read: quality control changes no
             # value, it only leaves some out.
-            passed = adata.to_memory()[part.obs_names, part.var_names]
+            passed = read_part(adata, samples=part.obs_names, sites=part.var_names)
             filled = enter_values(values, passed, obs.index, sites, filled)
+            gc.collect()
+
+
+def _controlled(
+    adata: AnnData, masks: pd.DataFrame | None, references: dict[str, pd.DataFrame]
+) -> tuple[AnnData, list[pd.DataFrame]]:
+    """What passes quality control of a cohort, without values, and the tables of its report."""
+    found = _add_cell_fractions(adata, references) if references else []
+    passed, report = quality_control(adata, probe_masks=masks)
+    return AnnData(obs=passed.obs, var=passed.var[[]]), [report, *found]
 
 
 def _add_cell_fractions(adata: AnnData, references: dict[str, pd.DataFrame]) -> list[pd.DataFrame]:

@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 
 from miracle_lib.cli import app
 from miracle_lib.cohorts.fetch import fetch_head
+from miracle_lib.config import Parameters
 from miracle_lib.errors import MiracleError
-from miracle_lib.pipeline.check import check_profile
+from miracle_lib.pipeline.check import _costs, check_profile
 
 COHORT = """
 name: ours
@@ -64,6 +65,15 @@ def test_everything_that_stops_is_said_at_once_and_the_exit_status_says_so(folde
 
 def test_simulated_cohorts_need_nothing():
     assert check_profile("demo").stops == []
+
+
+def test_costs_follow_the_largest_cohort_and_the_sites_that_are_chosen():
+    shapes = [(700, 500_000), (300, 500_000)]  # 1.4 and 0.6 GB
+    whole = list(_costs(shapes, Parameters()))
+    assert whole[:2] == ["memory: about 6.0 GB", "disk: about 4.0 GB"]
+    some = list(_costs(shapes, Parameters(selection="ttest", n_sites=2000)))
+    assert some[0] == "memory: about 3.3 GB"
+    assert some[1].endswith("all sites: about 6.0 GB")
 
 
 @pytest.mark.mirror
