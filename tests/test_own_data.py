@@ -50,5 +50,19 @@ def test_the_page_runs_word_for_word_and_its_files_load(folder):
         assert len(profile.cohorts) == 1
 
 
+def test_the_readme_starts_from_the_same_two_tables(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for _, file, content in FENCE.findall(PAGE):
+        if file:
+            (tmp_path / file).write_text(content)
+    section = (ROOT / "README.md").read_text().split("## Your own data")[1].split("```")[1]
+    first, second, *_ = [line for line in section.splitlines() if line.startswith("miracle")]
+    answer = CliRunner().invoke(app, shlex.split(first)[1:])
+    assert answer.exit_code == 0, answer.stderr
+    made = second.split()[-1]
+    assert load_profile(made).cohorts
+    assert f"miracle run --profile {made} --run-dir runs/betas" in section
+
+
 def test_the_page_is_in_the_book():
     assert "file: own_data" in (ROOT / "book" / "_toc.yml").read_text()
