@@ -4,7 +4,11 @@ import os
 import shutil
 from pathlib import Path
 
+import pandas as pd
+
 from miracle_lib.pipeline.run import STEPS, Run
+from miracle_lib.studies.another_hospital import OWN
+from miracle_lib.studies.hospital_views import AS_IT_IS
 
 
 def publish(run: Run) -> dict[str, Path]:
@@ -26,6 +30,8 @@ def publish(run: Run) -> dict[str, Path]:
     for name in ("model", "calibrated"):  # the second is the first, with its held-out scores
         if name in finished:
             _replace(run.folder(name) / "model", run.directory / "model")
+    if {"calibrated", "elsewhere"} <= set(finished):
+        _add_elsewhere(run)
     tables = run.directory / "tables"
     shutil.rmtree(tables, ignore_errors=True)
     for name in finished:
@@ -43,6 +49,17 @@ def publish(run: Run) -> dict[str, Path]:
         "book": run.directory / "book" / "_build" / "html" / "index.html",
     }
     return {name: path for name, path in places.items() if path.exists()}
+
+
+def _add_elsewhere(run: Run) -> None:
+    """Put scores in cohorts that were not trained on beside those within, on the model's card."""
+    target = run.directory / "model" / "scores.csv"
+    within, found = pd.read_csv(target), run.table("elsewhere", "scores")
+    plain = (found["method"] == OWN) & (found["view"] == AS_IT_IS)
+    away = found[plain & (found["where"] == "without")]
+    away = away.assign(where=away["test"] + ", trained on " + away["train"])
+    away = away[away["metric"].isin(within["metric"])]
+    pd.concat([within, away], join="inner").to_csv(target, index=False)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -5,6 +5,8 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline import notebooks as module
 from miracle_lib.pipeline.notebooks import execute_run, open_profile_run, parse_chapters
 from miracle_lib.pipeline.outputs import publish
+from miracle_lib.studies.another_hospital import OWN
+from miracle_lib.studies.hospital_views import AS_IT_IS
 
 
 @pytest.mark.parametrize(
@@ -61,3 +63,25 @@ def test_what_is_finished_lies_under_readable_names(run, tmp_path, monkeypatch):
     assert (run.directory / "tables" / "scores" / "MIRACLE.csv").is_file()
     assert "changed" not in (run.directory / "tables" / "model" / "history.csv").read_text()
     assert "changed" not in (folders["model"] / "history.csv").read_text()
+
+
+def test_scores_elsewhere_stand_on_the_card_beside_those_within(run, tmp_path, monkeypatch):
+    folders = {name: tmp_path / "steps" / name for name in ("calibrated", "elsewhere")}
+    (folders["calibrated"] / "model").mkdir(parents=True)
+    within = pd.DataFrame({"task": ["RA"], "metric": "auroc", "estimate": 0.9, "low": 0.8})
+    within = within.assign(high=0.95, where="held-out folds")
+    within.to_csv(folders["calibrated"] / "model" / "scores.csv", index=False)
+    folders["elsewhere"].mkdir()
+    away = within.assign(train="A", test="B", method=OWN, view=AS_IT_IS, estimate=0.6)
+    places = [away.assign(where="without"), away.assign(where="within")]
+    others = away.assign(where="without", method="L2 logistic regression")
+    pd.concat([*places, others]).to_csv(folders["elsewhere"] / "scores.csv")
+    monkeypatch.setattr(run, "done", folders.__contains__)
+    monkeypatch.setattr(run, "folder", folders.__getitem__)
+    run.directory.mkdir()
+    publish(run)
+    card = pd.read_csv(run.directory / "model" / "scores.csv")
+    assert card["where"].tolist() == ["held-out folds", "B, trained on A"]
+    assert card["estimate"].tolist() == [0.9, 0.6]
+    kept = pd.read_csv(folders["calibrated"] / "model" / "scores.csv")
+    assert len(kept) == 1
