@@ -10,7 +10,7 @@ from scipy import special
 from scipy.stats import chi2
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.interpretation.association import q_values
+from miracle_lib.interpretation.moderated import q_values
 
 
 def meta_analysis(tables: Mapping[str, pd.DataFrame] | Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -8,8 +8,9 @@ from scipy.optimize import brentq
 
 import miracle_lib as ml
 from miracle_lib import MiracleError
-from miracle_lib.interpretation import association
-from miracle_lib.interpretation.association import fit_prior, genomic_control, inflation
+from miracle_lib.interpretation import association, least_squares, moderated
+from miracle_lib.interpretation.association import genomic_control, inflation
+from miracle_lib.interpretation.moderated import fit_prior
 from miracle_lib.preprocessing.scale import beta_to_m, m_to_beta
 
 
@@ -76,7 +77,7 @@ def test_equals_a_dense_reference_of_the_formulas(gaps):
 def test_the_unmoderated_part_is_ordinary_least_squares():
     X, y, covariates = simulated(n_sites=5)
     design = association._design(y, X.index, covariates)
-    fit = association._fit_block(design, beta_to_m(X.to_numpy()))
+    fit = least_squares.fit_block(design, beta_to_m(X.to_numpy()))
     A = sm.add_constant(
         pd.DataFrame({"age": covariates["age"], "M": (covariates["sex"] == "M") * 1.0, "y": y})
     )
@@ -129,7 +130,7 @@ def test_equal_variances_are_pooled():
 
 @pytest.mark.parametrize("value", [1e-8, 1e-3, 0.4, 20.0, 1e5, 1e9])
 def test_trigamma_is_inverted(value):
-    x = association._trigamma_inverse(value)
+    x = moderated._trigamma_inverse(value)
     assert special.polygamma(1, x) == pytest.approx(value, rel=1e-6)
 
 
@@ -191,10 +192,8 @@ def test_shuffled_labels_are_not_inflated_and_a_hidden_covariate_is():
 
 
 def test_far_tails_do_not_become_zero():
-    assert association.two_sided(60.0, 500.0) == pytest.approx(
-        2 * stats.t.sf(60.0, 500.0), rel=1e-9
-    )
-    assert association.two_sided(30.0, np.inf) == pytest.approx(2 * stats.norm.sf(30.0))
+    assert moderated.two_sided(60.0, 500.0) == pytest.approx(2 * stats.t.sf(60.0, 500.0), rel=1e-9)
+    assert moderated.two_sided(30.0, np.inf) == pytest.approx(2 * stats.norm.sf(30.0))
 
 
 @pytest.mark.parametrize(
