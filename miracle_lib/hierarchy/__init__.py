@@ -1,10 +1,7 @@
 """From array annotation and gene sets to the sparse masks of the network."""
 
-from miracle_lib.hierarchy.array import (
-    ArrayAnnotation,
-    read_illumina_manifest,
-    read_probe_masks,
-)
+from miracle_lib.hierarchy.array import ArrayAnnotation
+from miracle_lib.hierarchy.array_files import read_illumina_manifest, read_probe_masks
 from miracle_lib.hierarchy.gene_sets import read_gene_sets, redundant_sets
 from miracle_lib.hierarchy.graph import Hierarchy
 from miracle_lib.hierarchy.ontology import PathwayTree, read_go, read_reactome

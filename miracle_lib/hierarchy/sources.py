@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import Field
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.hierarchy.array import read_illumina_manifest, read_probe_masks
+from miracle_lib.hierarchy.array_files import read_illumina_manifest, read_probe_masks
 from miracle_lib.hierarchy.gene_sets import read_gene_sets
 from miracle_lib.hierarchy.ontology import read_go, read_reactome
 from miracle_lib.hierarchy.symbols import read_hgnc

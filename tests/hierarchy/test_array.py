@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.hierarchy import ArrayAnnotation, SymbolTable, array, read_illumina_manifest
+from miracle_lib.hierarchy import ArrayAnnotation, SymbolTable, array_files, read_illumina_manifest
 from miracle_lib.hierarchy import read_probe_masks as read_masks
 
 COLUMNS = "IlmnID,Name,CHR,MAPINFO,UCSC_RefGene_Name,UCSC_RefGene_Group"
@@ -90,7 +90,7 @@ def test_a_parsed_manifest_comes_from_the_cache_until_its_content_changes(tmp_pa
     kept = sorted(cache.rglob("*.parquet"))
     assert len(kept) == 2
     with monkeypatch.context() as patched:
-        patched.setattr(array, "_parse", None)  # which the second reading does not need
+        patched.setattr(array_files, "_parse", None)  # which the second reading does not need
         second = read_illumina_manifest(path, cache=cache)
     pd.testing.assert_frame_equal(first.site_gene, second.site_gene)
     pd.testing.assert_frame_equal(first.sites, second.sites)
