@@ -15,15 +15,16 @@ ABOUT = ("task", "patients", "cases")
 def as_markdown(entry: dict) -> str:
     """One sentence and one table."""
     methods = [name for name in entry["auroc"][0] if name not in ABOUT]
+    title = entry["title"][0].upper() + entry["title"][1:]
     said = (
-        f"{entry['title'].capitalize()}, **{entry['data']} data**: AUROC on held-out folds with "
-        f"its 95% interval over patients, by `{entry['command']}` on {entry['date']} (version "
-        f"{entry['version']})."
+        f"{title}, **{entry['data']} data**: AUROC on held-out folds with its 95% interval over "
+        f"patients, by `{entry['command']}` on {entry['date']} (version {entry['version']})."
     )
     lines = [said, "", _line([*ABOUT, *methods]), _line(["---"] * (len(ABOUT) + len(methods)))]
     for row in entry["auroc"]:
         scores = ["{:.2f} ({:.2f} to {:.2f})".format(*row[name]) for name in methods]
-        lines.append(_line([*(str(row.get(name, "")) for name in ABOUT), *scores]))
+        task = "mean of tasks" if row["task"] == "all" else row["task"]
+        lines.append(_line([task, *(str(row.get(name, "")) for name in ABOUT[1:]), *scores]))
     return "\n".join(lines)
 
 

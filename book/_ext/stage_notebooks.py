@@ -77,11 +77,10 @@ def stage(app: Sphinx, config: object) -> None:
     ]
     if missing:
         raise ExtensionError(f"book/_toc.yml names pages without a file: {', '.join(missing)}.")
-    if run["simulated"]:
-        kind, said = "simulated data", f"Every number here: simulated data ({run['title']})."
-    else:  # the open questions are asked of simulations, whatever the run
-        kind = "real cohorts"
-        said = f"Real cohorts ({run['title']}); sections on simulated data say so."
+    kind = "simulated data" if run["simulated"] else "real cohorts"
+    said = f"The chapters of this copy show {kind} ({run['title']})"
+    # The open questions are asked of simulations, whatever the run.
+    said += "." if run["simulated"] else "; sections on simulated data say so."
     config.html_theme_options |= {
         "announcement": said,
         "navbar_persistent": [],  # the sidebar has the search field already
