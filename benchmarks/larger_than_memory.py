@@ -25,8 +25,8 @@ from miracle_lib import Hierarchy, MiracleClassifier, Samples, Training, read_st
 from miracle_lib.training import stages, trainer
 
 N_SITES, N_GENES, N_PATHWAYS = 850_000, 20_000, 4_000
-WHOLE = (250, 500)
-LARGE = 2_000
+WHOLE = 250  # samples of a whole fit
+LARGE = 500  # samples of a fit of the autoencoder alone
 ROWS = 50  # samples written or read at a time
 
 
@@ -144,29 +144,28 @@ def _fit(path: Path, hierarchy: Hierarchy, epochs: tuple, in_memory: bool) -> di
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         hierarchy = _fresh(_hierarchy)
-        print("| samples | values | step | seconds | of the processor | MB/s | of reading alone |")
-        print("|---|---|---|---|---|---|---|")
-        found = {}
-        for n, epochs in [*((n, (2, 5, 0)) for n in WHOLE), (LARGE, (1, 0, 0))]:
+        for n, epochs in ((WHOLE, (2, 5, 0)), (LARGE, (1, 0, 0))):
             path = Path(name) / f"{n}.h5ad"
             _fresh(_write, path, n)
             alone = _fresh(_read, path)
-            found[n] = _fresh(_fit, path, hierarchy, epochs, False)
-            _print(n, alone, found[n]["seconds"], epochs[0])
-            if n == WHOLE[0]:
-                same = _fresh(_fit, path, hierarchy, epochs, True)
+            found = {"on disk": _fresh(_fit, path, hierarchy, epochs, False)}
+            _print(n, alone, found["on disk"]["seconds"], epochs[0])
+            if n == WHOLE:
+                found["in memory"] = _fresh(_fit, path, hierarchy, epochs, True)
+            for where, result in found.items():
+                own, whole = (f"{result[key] / 1e9:.1f} GB" for key in ("anonymous", "rss"))
+                print(f"\nPeak memory, values {where}: {own}, with pages of files {whole}.")
+            if n == WHOLE:
+                one, other = (result["proba"] for result in found.values())
+                apart = (one - other).abs().to_numpy().max()
+                print(f"\nLargest difference of a probability: {apart:.1e}\n", flush=True)
             path.unlink()
-    print("\n| samples | GB of values | peak without file pages, GB | peak with them, GB |")
-    print("|---|---|---|---|")
-    for n, result in [*found.items(), (f"{WHOLE[0]}, in memory", same)]:
-        size = 4e-9 * N_SITES * (n if isinstance(n, int) else WHOLE[0])
-        print(f"| {n} | {size:.1f} | {result['anonymous'] / 1e9:.1f} | {result['rss'] / 1e9:.1f} |")
-    apart = (found[WHOLE[0]]["proba"] - same["proba"]).abs().to_numpy().max()
-    print(f"\nLargest difference of a probability from the fit in memory: {apart:.1e}")
 
 
 def _print(n: int, alone: np.ndarray, seconds: dict[str, np.ndarray], n_epochs: int) -> None:
     """Print the steps of one store; the standardisation reads it twice."""
+    print("| samples | values | step | seconds | of the processor | MB/s | of reading alone |")
+    print("|---|---|---|---|---|---|---|")
     size = 4e-6 * n * N_SITES
     passes = {"read the file alone": 1, "standardise": 2, "epoch": n_epochs, "predict": 1}
     for step, (clock, processor) in {"read the file alone": alone, **seconds}.items():
