@@ -14,6 +14,7 @@ from miracle_lib.cli import app
 from miracle_lib.config import ROOT
 from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline.book import JUPYTER_BOOK, build_book
+from miracle_lib.pipeline.notebooks import STEPS_OF
 
 
 @pytest.fixture
@@ -109,4 +110,15 @@ def test_a_run_replaces_the_committed_notebooks(copy, tmp_path):
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(MiracleError, match="holds no run.json; expected the folder of a run"):
+        build_book(tmp_path)
+
+
+def test_a_run_of_some_chapters_is_no_book_yet(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "notebooks").mkdir()
+    for name in list(STEPS_OF)[1:]:
+        (tmp_path / "notebooks" / f"{name}.ipynb").write_text("{}")
+    with pytest.raises(
+        MiracleError, match="has no chapter 01_preprocessing; 'miracle run' without"
+    ):
         build_book(tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
+from miracle_lib.pipeline.notebooks import STEPS_OF
 from miracle_lib.resources import BOOK, ROOT
 
 # The package has no __main__, and the command may not be on the PATH.
@@ -33,11 +34,18 @@ def build_book(run_dir: str | Path, *, strict: bool = True) -> Path:
     Raises
     ------
     MiracleError
-        ``run_dir`` is no run, the book's tools are not installed, or the build fails.
+        ``run_dir`` is no run or lacks chapters, the book's tools are not installed, or the build
+        fails.
     """
     run_dir = Path(run_dir).resolve()
     if not (run_dir / "run.json").is_file():
         raise MiracleError(f"{run_dir} holds no run.json; expected the folder of a run.")
+    executed = {path.stem for path in (run_dir / "notebooks").glob("*.ipynb")}
+    if missing := [name for name in STEPS_OF if name not in executed]:
+        raise MiracleError(
+            f"{run_dir} has no chapter {', '.join(missing)}; 'miracle run' without --chapters "
+            "executes them."
+        )
     with needs("book", "The book"):
         import jupyter_book  # noqa: F401
         import latex2mathml  # noqa: F401
