@@ -120,9 +120,9 @@ class Prediction:
         for name in sorted(set(chosen.ravel())):
             here = chosen == name
             rows = np.flatnonzero(here.any(axis=1))
-            z, known = self._inputs(samples, np.full(len(rows), name, object), rows)
+            z, conditions = self._inputs(samples, np.full(len(rows), name, object), rows)
             with torch.no_grad():
-                each = [member.heads(member.features(z, known)) for member in self.members_]
+                each = [member.heads(member.features(z, conditions)) for member in self.members_]
             part = torch.stack(each).double().mean(0).cpu().numpy()
             logits[rows] = np.where(here[rows], part, logits[rows])
         return pd.DataFrame(logits, samples.names, self.tasks_)
@@ -141,8 +141,8 @@ class Prediction:
 
     def _activities(self, samples: Samples) -> pd.DataFrame:
         """Return the pathway activities of samples that have all sites."""
-        z, known = self._inputs(samples, self._one_cohort(samples))
-        activity = [member.features(z, known)["pathways"] for member in self.members_]
+        z, conditions = self._inputs(samples, self._one_cohort(samples))
+        activity = [member.features(z, conditions)["pathways"] for member in self.members_]
         mean = torch.stack(activity).mean(0).cpu().numpy()
         return pd.DataFrame(mean, samples.names, self.hierarchy_.pathways)
 
@@ -158,10 +158,10 @@ class Prediction:
     def _expected(self, samples: Samples) -> pd.DataFrame:
         """Return the expected beta values of samples that have all sites."""
         cohort = self._one_cohort(samples)
-        z, known = self._inputs(samples, cohort)
+        z, conditions = self._inputs(samples, cohort)
         with torch.no_grad():
             each = [
-                member.network.eval()(member.sites(z), known, sample=False).reconstruction
+                member.network.eval()(member.sites(z), conditions, sample=False).reconstruction
                 for member in self.members_
             ]
         values = torch.stack(each).mean(0).cpu().numpy()
@@ -237,8 +237,8 @@ class Prediction:
         X, covariates = samples.values.iloc[rows], samples.covariates
         z = torch.from_numpy(self.standardizer_.transform(X, cohort=cohort).to_numpy())
         covariates = None if covariates is None else covariates.iloc[rows]
-        known = torch.from_numpy(self._coder.encode(covariates, cohort))
-        return z.to(device), known.to(device)
+        conditions = torch.from_numpy(self._coder.encode(covariates, cohort))
+        return z.to(device), conditions.to(device)
 
     def _complete(
         self, X: Any, cohort: Any = None, covariates: pd.DataFrame | None = None
@@ -295,8 +295,8 @@ class Prediction:
             # In units of one SD per site, so that a cohort that spreads widely is not favoured.
             z = self.standardizer_.transform(X, cohort=name)
             z *= (self.standardizer_.sd_.loc[name] / common).fillna(0)
-            known = self.standardizer_.mean_.loc[name].notna().to_numpy()
-            shared[:, column] = measured[:, known].sum(axis=1)
+            learnt = self.standardizer_.mean_.loc[name].notna().to_numpy()
+            shared[:, column] = measured[:, learnt].sum(axis=1)
             distance[:, column] = np.square(z).sum(axis=1) / np.maximum(shared[:, column], 1)
         distance[shared < shared.max(axis=1, keepdims=True) / 2] = np.inf
         return np.array(candidates, dtype=object)[np.argmin(distance, axis=1)]
@@ -346,13 +346,13 @@ class TaskLogit(nn.Module):
         self.members = cast("Sequence[Member]", nn.ModuleList(model.members_))
         self.task = model.tasks_.index(task)
         cohort = np.array(model._cohorts_of[task][:1], dtype=object)
-        known = torch.from_numpy(model._coder.encode(None, cohort))
-        self.register_buffer("covariates", known.to(next(self.parameters()).device))
+        conditions = torch.from_numpy(model._coder.encode(None, cohort))
+        self.register_buffer("covariates", conditions.to(next(self.parameters()).device))
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits, shape (batch,)."""
-        known = self.covariates.expand(len(z), -1)
-        return torch.stack([member(z, known)[:, self.task] for member in self.members]).mean(0)
+        conditions = self.covariates.expand(len(z), -1)
+        return torch.stack([member(z, conditions)[:, self.task] for member in self.members]).mean(0)
 
 
 def _with_pathways(adata: AnnData, activities: pd.DataFrame) -> AnnData:

@@ -137,10 +137,10 @@ def _measures(problem: Problem, labels: np.ndarray) -> dict[str, np.ndarray]:
     use = weight * (latent.T @ y)
     directed, undirected = [], []
     for start in range(0, labels.shape[1], _CHUNK):
-        some = y[:, start : start + _CHUNK]
-        association = np.empty((problem.sites.shape[1], some.shape[1]))
+        chunk = y[:, start : start + _CHUNK]
+        association = np.empty((problem.sites.shape[1], chunk.shape[1]))
         for part in site_parts(problem.sites):
-            association[part] = _adjusted(problem.sites[:, part], basis).T @ some
+            association[part] = _adjusted(problem.sites[:, part], basis).T @ chunk
         association *= np.sqrt(n - basis.shape[1])
         size = np.abs(association)
         directed.append(inverse @ (member.T @ (association - association.mean(axis=0))))

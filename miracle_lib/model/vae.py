@@ -205,8 +205,8 @@ class MaskedVAE(nn.Module):
         """
         chunks = x.split(CHUNK)
         _scale_outputs(self.site_to_gene, torch.cat([self.site_to_gene(part) for part in chunks]))
-        known = [None] * len(chunks) if covariates is None else covariates.split(CHUNK)
-        genes = [self.encode(part, c)[0] for part, c in zip(chunks, known, strict=True)]
+        conditions = [None] * len(chunks) if covariates is None else covariates.split(CHUNK)
+        genes = [self.encode(part, c)[0] for part, c in zip(chunks, conditions, strict=True)]
         _scale_outputs(self.gene_to_mean, self.gene_to_mean(torch.cat(genes)))
 
     def encode(
@@ -301,10 +301,10 @@ class MaskedVAE(nn.Module):
         return torch.addmm(values.t(), covariate_map.weight, covariates.t()).t()
 
 
-def _check(name: str, value: str, known: dict | tuple) -> None:
+def _check(name: str, value: str, allowed: dict | tuple) -> None:
     """Refuse an unknown option, naming the known ones."""
-    if value not in known:
-        raise MiracleError(f"{name} is '{value}'; expected one of {', '.join(known)}")
+    if value not in allowed:
+        raise MiracleError(f"{name} is '{value}'; expected one of {', '.join(allowed)}")
 
 
 def _covariate_map(n_covariates: int, n_outputs: int) -> nn.Linear | None:

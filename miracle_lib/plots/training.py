@@ -60,12 +60,12 @@ def loss_curves(history: pd.DataFrame) -> Figure:
     n_tasks = sum(column.startswith("weight[") for column in history) or 1
     for row, part in zip(grid, parts, strict=True):
         for axes, stage in zip(row, stages, strict=True):
-            some = history[history["stage"] == stage]
+            rows = history[history["stage"] == stage]
             # The training loss is summed over the tasks, the validation loss is their mean.
             scale = n_tasks if part == "task" else 1
-            drawn = _curve(axes, some, part, COLOURS[0], "-", "training", scale)
+            drawn = _curve(axes, rows, part, COLOURS[0], "-", "training", scale)
             drawn += _curve(
-                axes, some, f"validation_{part}", COLOURS[3], "--", "inner validation", 1
+                axes, rows, f"validation_{part}", COLOURS[3], "--", "inner validation", 1
             )
             if not drawn:
                 axes.text(0.5, 0.5, "not trained here", ha="center", transform=axes.transAxes)
@@ -187,9 +187,9 @@ def reconstruction(X: pd.DataFrame, reconstructed: pd.DataFrame, mean: pd.DataFr
     figure = new_figure(3.6)
     scatter, histogram = figure.subplots(1, 2)
     x, y = measured[known], found[known]
-    some = np.random.default_rng(0).permutation(len(x))[:_MAX_POINTS]
+    shown = np.random.default_rng(0).permutation(len(x))[:_MAX_POINTS]
     scatter.scatter(
-        x[some], y[some], s=2, alpha=0.2, color=COLOURS[0], linewidths=0, rasterized=True
+        x[shown], y[shown], s=2, alpha=0.2, color=COLOURS[0], linewidths=0, rasterized=True
     )
     limit = np.quantile(np.abs(x), 0.999)
     scatter.plot([-limit, limit], [-limit, limit], color=COLOURS[3], label="perfect")

@@ -105,9 +105,9 @@ class Member(nn.Module):
         network.calibrate(self.sites(x, rows), covariates[rows])
         # Sums over samples of reconstruction, its square, its product with the data, data squared.
         sums = torch.zeros(4, network.n_sites, device=x.device)
-        for some in rows.split(self.chunk):
-            sites = self.sites(x, some)
-            expected = network(sites, covariates[some], sample=False).reconstruction
+        for batch in rows.split(self.chunk):
+            sites = self.sites(x, batch)
+            expected = network(sites, covariates[batch], sample=False).reconstruction
             sums[0] += expected.sum(0)
             sums[1] += torch.einsum("ij,ij->j", expected, expected)
             sums[2] += torch.einsum("ij,ij->j", expected, sites)
@@ -166,8 +166,8 @@ class Member(nn.Module):
         """Return logits and pathway activities of some samples, in chunks."""
         self.eval()
         logits, pathways = [], []
-        for some in rows.split(self.chunk):
-            blocks = self.blocks(x, covariates, some)
+        for batch in rows.split(self.chunk):
+            blocks = self.blocks(x, covariates, batch)
             logits.append(self.heads(blocks))
             pathways.append(blocks["pathways"])
         return torch.cat(logits), torch.cat(pathways)

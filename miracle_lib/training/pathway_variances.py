@@ -41,8 +41,8 @@ def excess_from_pathways(
     for left_out in range(PARTS):
         rest, own = gene_pathway[part != left_out], gene_pathway[part == left_out]
         variances = _fit(total[part != left_out], number[part != left_out], rest)
-        known = own @ (rest.T @ number[part != left_out]) > 0
-        found[part == left_out] = np.where(known, own @ variances, np.nan)
+        present = own @ (rest.T @ number[part != left_out]) > 0
+        found[part == left_out] = np.where(present, own @ variances, np.nan)
     return found
 
 

@@ -80,12 +80,12 @@ class Relatives:
 
     def _pathways_of_sites(self, excess: np.ndarray) -> np.ndarray:
         """Mean over a site's genes of what their pathways say of them."""
-        squares, known = _parts(excess + 1)
+        squares, present = _parts(excess + 1)
         of_genes = excess_from_pathways(
-            self.site_gene.T @ squares, self.site_gene.T @ known, self.gene_pathway
+            self.site_gene.T @ squares, self.site_gene.T @ present, self.gene_pathway
         )
-        value, known = _parts(of_genes)
-        return _mean(self.site_gene @ value, self.site_gene @ known)
+        value, present = _parts(of_genes)
+        return _mean(self.site_gene @ value, self.site_gene @ present)
 
     def _pathways_of_genes(self, excess: np.ndarray) -> np.ndarray:
         """What a gene's pathways say of it."""
@@ -101,8 +101,8 @@ def _ones(matrix: sp.csr_matrix) -> sp.csr_matrix:
 
 def _parts(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return a table with 0 where it is not known, and 1 where it is."""
-    known = ~np.isnan(table)
-    return np.where(known, table, 0.0), known.astype(float)
+    present = ~np.isnan(table)
+    return np.where(present, table, 0.0), present.astype(float)
 
 
 def _mean(total: np.ndarray, number: np.ndarray) -> np.ndarray:
@@ -116,15 +116,15 @@ def _other_tasks(tables: list[np.ndarray]) -> list[np.ndarray]:
         return []
     parts = [_parts(table) for table in tables]
     return [
-        _mean(value.sum(1, keepdims=True) - value, known.sum(1, keepdims=True) - known)
-        for value, known in parts
+        _mean(value.sum(1, keepdims=True) - value, present.sum(1, keepdims=True) - present)
+        for value, present in parts
     ]
 
 
 def _filled(table: np.ndarray) -> np.ndarray:
     """Return a table with the mean of the known where there is no relative."""
-    known = ~np.isnan(table)
-    return np.where(known, table, table[known].mean() if known.any() else 0.0)
+    present = ~np.isnan(table)
+    return np.where(present, table, table[present].mean() if present.any() else 0.0)
 
 
 def moderated_t(
@@ -178,8 +178,8 @@ def prior_variances(
         if squares[part].size:
             expected[part] = _expected_excess(squares[part] - 1, tables)
     shrink = expected / (1 + expected)
-    known = alive[:, None] & ~np.isnan(squares)
-    variance = np.where(known, shrink**2 * squares + shrink, 0.0)
+    present = alive[:, None] & ~np.isnan(squares)
+    variance = np.where(present, shrink**2 * squares + shrink, 0.0)
     variance[variance < _threshold(variance)] = 0
     return variance / max(variance.sum(0).mean(), 1e-300)
 
@@ -197,13 +197,13 @@ def _expected_excess(excess: np.ndarray, tables: list[np.ndarray]) -> np.ndarray
     columns = [*map(_filled, tables), np.ones_like(excess)]
     design = np.stack([column.ravel() for column in columns], axis=1)
     expected = np.zeros(excess.size)
-    excess_known, known = (part.ravel() for part in _parts(excess))
+    value, present = (part.ravel() for part in _parts(excess))
     for _ in range(ROUNDS):
-        weight = known / (1 + expected) ** 2  # a squared normal varies more the larger its mean
+        weight = present / (1 + expected) ** 2  # a squared normal varies more the larger its mean
         weighted = design * weight[:, None]
         inner = design.T @ weighted
         inner[np.diag_indices_from(inner)] *= 1 + 1e-9
         root = cholesky(inner + 1e-12 * np.eye(len(inner)), lower=True)
-        found, _ = nnls(root.T, solve_triangular(root, weighted.T @ excess_known, lower=True))
+        found, _ = nnls(root.T, solve_triangular(root, weighted.T @ value, lower=True))
         expected = np.maximum(design @ found, LEAST)
     return expected.reshape(excess.shape)

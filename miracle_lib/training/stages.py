@@ -213,11 +213,11 @@ class GradientStage:
         self.optimizer.zero_grad()
         shown: dict[str, float] = {}
         # A batch too wide for one pass is taken in parts, whose gradients add up.
-        for number, some in enumerate(rows.split(self.member.most_at_once)):
+        for number, piece in enumerate(rows.split(self.member.most_at_once)):
             if not processes.is_mine(number):
-                self.member.network.skip(len(some))
+                self.member.network.skip(len(piece))
                 continue
-            parts = self._share_of_losses(some, rows, epoch, weights)
+            parts = self._share_of_losses(piece, rows, epoch, weights)
             loss = reduce(torch.add, parts.values())
             self.refuse_infinite(float(loss.detach()), epoch)
             loss.backward()
@@ -229,15 +229,15 @@ class GradientStage:
         return shown
 
     def _share_of_losses(
-        self, some: Tensor, rows: Tensor, epoch: int, weights: Tensor | None
+        self, piece: Tensor, rows: Tensor, epoch: int, weights: Tensor | None
     ) -> dict[str, Tensor]:
         """Return what some samples of a batch contribute to its losses."""
-        parts, logits = self._losses(some, epoch, sample=None)
+        parts, logits = self._losses(piece, epoch, sample=None)
         if weights is not None and logits is not None:
-            here, whole = ((~self.data.labels[part].isnan()).sum(0) for part in (some, rows))
+            here, whole = ((~self.data.labels[part].isnan()).sum(0) for part in (piece, rows))
             of_task = weights * (here / whole.clamp_min(1)).to(weights)
-            parts |= self.task_losses(logits, some, of_task)
-        share = len(some) / len(rows)
+            parts |= self.task_losses(logits, piece, of_task)
+        share = len(piece) / len(rows)
         return {name: v if name == "task" else share * v for name, v in parts.items()}
 
     def task_losses(self, logits: Tensor, rows: Tensor, weights: Tensor) -> dict[str, Tensor]:
@@ -298,10 +298,10 @@ class GradientStage:
         """Return losses on held-out samples; ``validation`` is what early stopping watches."""
         self.member.eval()
         parts, logits = [], []
-        for some in rows.split(self.member.chunk):
+        for batch in rows.split(self.member.chunk):
             # The KL term at full weight, so that epochs can be compared during warm-up.
-            losses, found = self._losses(some, self.options.kl_warmup, sample=False)
-            parts.append({name: float(value) * len(some) for name, value in losses.items()})
+            losses, found = self._losses(batch, self.options.kl_warmup, sample=False)
+            parts.append({name: float(value) * len(batch) for name, value in losses.items()})
             if found is not None:
                 logits.append(found)
         row = {
