@@ -73,7 +73,7 @@ def real(name: str) -> Study:
 
 def planted(seed: int) -> Study:
     """A simulated cohort of 150 samples with five planted pathways."""
-    data = simulate_cohorts({"RA": 150}, n_sites=1200, effect=0.25, random_state=seed)
+    data = simulate_cohorts({"RA": 150}, n_sites=800, effect=0.25, random_state=seed)
     X, Y, obs = merge_cohorts(list(data.cohorts.values()))
     hierarchy = Hierarchy.from_tables(data.site_gene, data.gene_sets, sites=X.columns)
     truth = set(data.truth.pathways["pathway"]) & set(hierarchy.pathways)

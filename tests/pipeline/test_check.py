@@ -63,6 +63,15 @@ def test_everything_that_stops_is_said_at_once_and_the_exit_status_says_so(folde
     assert "3 in the way" in answer.stdout
 
 
+def test_a_cohort_that_only_tests_needs_no_folds(folder):
+    (folder / "far.yaml").write_text(COHORT.replace("name: ours", "name: far"))
+    profile = PROFILE.replace("n_folds: 2", "n_folds: 3") + "external: [far.yaml]\n"
+    (folder / "profile.yaml").write_text(profile)
+    page = check_profile(str(folder / "profile.yaml"))
+    assert [stop.split(":")[0] for stop in page.stops] == ["ours"]
+    assert any(line.startswith("far: ") for line in page.lines)
+
+
 def test_simulated_cohorts_need_nothing():
     assert check_profile("demo").stops == []
 
