@@ -150,8 +150,9 @@ def task_note(n_tasks: int) -> str:
     smallest = 2.0 ** (1 - n_tasks)
     verdict = "cannot" if smallest > 0.05 else "can only just" if smallest > 0.025 else "can"
     return (
-        f"With {n_tasks} tasks the two-sided Wilcoxon signed-rank test over tasks cannot go below "
-        f"p = {smallest:.3g}: it {verdict} support a claim at the 0.05 level beyond these tasks."
+        f"With {n_tasks} task{'s' * (n_tasks > 1)} the two-sided Wilcoxon signed-rank test over "
+        f"tasks cannot go below p = {smallest:.3g}: it {verdict} support a claim at the 0.05 level "
+        "beyond these tasks."
     )
 
 

@@ -168,6 +168,11 @@ def ablations(effects: pd.DataFrame, signs: pd.DataFrame) -> str:
     for _, row in leak.iterrows():
         warning += f"; choosing sites with the test labels in sight adds {_interval(row)}"
     limit = "differences within the same cohorts' folds are not differences in another cohort"
+    if effects["task"].nunique() == 2:  # the task, and the mean of all
+        limit += (
+            "; with one task there is nothing to learn together, so that learning tasks apart and "
+            "weighting them compare the model with itself"
+        )
     return _opening(parts, warning, limit)
 
 
@@ -251,10 +256,15 @@ def questions(
     tried = policies.dropna(subset=["difference"])
     apart = tried[(tried["low"] > 0) | (tried["high"] < 0)]
     best = sites.loc[sites["auroc"].idxmax()]
+    weighted = (
+        f"{len(apart)} of {len(tried)} weighting policies {_verb(len(apart), 'differs', 'differ')} "
+        "from the paper's beyond the interval"
+    )
+    if (tried["difference"] == 0).all():
+        weighted = "all weighting policies are one, as where there is one task"
     own = (
-        f"on the run's own folds {len(apart)} of {len(tried)} weighting policies "
-        f"{_verb(len(apart), 'differs', 'differ')} from the paper's beyond the interval, and the "
-        f"AUROC is highest with {_plain(best['level'])} sites per task ({best['auroc']:.2f}, "
+        f"on the run's own folds {weighted}, and the AUROC is highest with "
+        f"{_plain(best['level'])} sites per task ({best['auroc']:.2f}, "
         f"{best['low']:.2f} to {best['high']:.2f})"
     )
     limit = "simulated effects follow the annotation they were planted on; real ones need not"

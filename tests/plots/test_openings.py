@@ -122,6 +122,14 @@ def test_ablations_say_what_is_decided_and_what_is_not():
     assert "with the test labels in sight adds +0.050 (+0.010 to +0.090)." in text
 
 
+def test_ablations_of_one_task_say_what_they_cannot_show():
+    mean = effects(("tasks", "multi", "single", 0.0, 0.0, 0.0, 1.0))
+    one = openings.ablations(pd.concat([mean, mean.assign(task="RA")]), SIGNS)
+    assert "; with one task there is nothing to learn together" in one
+    several = pd.concat([mean, mean.assign(task="RA"), mean.assign(task="MS")])
+    assert "one task" not in openings.ablations(several, SIGNS)
+
+
 def explained(*q_values):
     return pd.DataFrame({"q_value": q_values})
 
@@ -163,6 +171,8 @@ def test_open_questions_keep_simulations_and_the_run_apart():
     assert "and by −0.010 (+0.010 to +0.030) where they share 0%" in text
     assert "1 of 2 weighting policies differs from the paper's" in text
     assert "highest with all sites per task (0.80, 0.70 to 0.90)" in text
+    alone = openings.questions(sharing, hidden, policies.assign(difference=[None, 0, 0]), sites)
+    assert "all weighting policies are one, as where there is one task" in alone
 
 
 def test_the_paper_is_opened_with_its_scores_and_sentences():
