@@ -31,6 +31,7 @@ STEPS_OF = {
     "04_ablations": ("ablations", "signs"),
     "05_enrichment_validation": ("explained", "enriched", "stability", "ewas"),
     "06_open_questions": ("open_questions", "ablations"),
+    "07_paper_reproduced": ("paper", "attributions", "ablations", "explained"),
     "08_another_hospital": ("elsewhere", "small_cohorts"),
 }
 

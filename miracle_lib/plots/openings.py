@@ -304,8 +304,8 @@ def paper(protocols: pd.DataFrame, changes: pd.DataFrame, verdicts: pd.DataFrame
         f"hold and {number.get('does not hold', 0)} do not"
     )
     limit = (
-        "the paper's own cohorts and table of results are not public, so that none of its numbers "
-        "is compared, only what its network and protocol do here"
+        "the paper's table of results could not be had, so that none of its numbers is compared, "
+        "only what its network, trained for the epochs above, and its protocol do here"
     )
     return _opening(found, sentences, limit)
 

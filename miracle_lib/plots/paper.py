@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -48,7 +50,7 @@ def protocols(table: pd.DataFrame) -> Figure:
             label=method,
         )
     labels = [names[0], *(f"+ {name}" for name in names[1:])]
-    axes.set_xticks(range(len(names)), [label.replace(", ", ",\n") for label in labels])
+    axes.set_xticks(range(len(names)), [fill(label, 20) for label in labels])
     axes.axhline(0.5, color="black", linewidth=0.8, linestyle=":")
     axes.set_ylabel("AUROC, mean of tasks (SD over splits)")
     axes.set_xlabel("protocol: ours, and what the paper's does differently, one after the other")
