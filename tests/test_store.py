@@ -143,7 +143,7 @@ def keys(tmp_path, profile, **values):
 
 
 EVERY = set(STEPS)
-AFTER_SAMPLES = EVERY - {"cohorts", "annotation", "open_questions"}
+AFTER_SAMPLES = EVERY - {"cohorts", "external_cohorts", "annotation", "open_questions"}
 FITTED = {"model", "scores", "calibrated", "experiments", "signs"}
 FITTED |= {"explained", "enriched", "stability"}
 
