@@ -121,8 +121,10 @@ def _meaning(place: _Place, text: str) -> tuple[list[str], list[_Place]]:
     known = _read(module, text)
     if name == EVERY:
         return [], [_Place(module, each) for each in (*known.code, *known.imported)]
-    if name not in known.code:  # nor imported: it may be anything of the module
-        return [], known.imported.get(name, [_Place(module, EVERY)])
+    if name not in known.code:
+        # Not imported either: what the module computes when asked, or it may be anything of it.
+        unknown = _Place(module, "__getattr__" if "__getattr__" in known.code else EVERY)
+        return [], known.imported.get(name, [unknown])
     nodes = known.code[name] + known.always
     return [ast.dump(node) for node in nodes], [p for n in nodes for p in _named(n, known, module)]
 
@@ -137,7 +139,8 @@ def _named(node: ast.AST, known: _Definitions, module: str) -> Iterator[_Place]:
                 yield _Place(module, part.id)
             for target, name in known.imported.get(part.id, []):
                 # Of a module that is named, only the member that is asked for.
-                yield _Place(target, members.get(id(part), name) if name == EVERY else name)
+                whole = name == EVERY and not target.startswith(f"{part.id}.")
+                yield _Place(target, members.get(id(part), name) if whole else name)
         yield from (place for _, place in _imports(part))
 
 

@@ -29,7 +29,7 @@ def package(tmp_path, monkeypatch):
             from tiny import tools
             from tiny.plots.draw import line
             from tiny.other import unused
-            from tiny.lazy import late
+            from tiny.lazy import late, VERSION
             from tiny.public import offered
             import statistics as numbers
             import tiny.whole.part
@@ -41,7 +41,7 @@ def package(tmp_path, monkeypatch):
                 return tools.double(x) + LIMIT + late(x) + offered(x) + named(x)
 
             def named(x):
-                return numbers.fmean([x]) + tiny.whole.part.named(x)
+                return VERSION + numbers.fmean([x]) + tiny.whole.part.named(x)
 
             def make(run):
                 "Make it."
@@ -52,7 +52,8 @@ def package(tmp_path, monkeypatch):
         """,
         "tools.py": "from tiny.deep import twice\ndef double(x):\n    return twice(x)\n"
         "def triple(x):\n    return x\n",
-        "lazy/__init__.py": "_PUBLIC = {'late': 'a', 'never': 'b'}\ndef __getattr__(name): ...\n",
+        "lazy/__init__.py": "_PUBLIC = {'late': 'a', 'never': 'b'}\n"
+        "def __getattr__(name): return 9\n",
         "lazy/a.py": "def late(x):\n    return x\n",
         "lazy/b.py": "def never(x):\n    return x\n",
         "whole/__init__.py": "",
@@ -97,6 +98,7 @@ def package(tmp_path, monkeypatch):
         ("steps.py", "import statistics", "import other_statistics", True),
         ("lazy/a.py", "return x", "return x + 1", True),
         ("lazy/b.py", "return x", "return x + 1", False),
+        ("lazy/__init__.py", "9", "10", True),
         ("whole/part.py", "return x", "return x + 1", True),
         ("public/a.py", "= 1", "= 2", True),
         ("public/b.py", "return x", "return x + 1", False),

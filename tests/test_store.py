@@ -264,6 +264,8 @@ def edit_code(monkeypatch):
 
 
 INTERPRETED = {"explained", "enriched"}
+TRAINED = {"ablations", "attributions", "calibrated", "elsewhere", "open_questions", "paper",
+           "small_cohorts"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ INTERPRETED = {"explained", "enriched"}
         ("preprocessing.quality", "def quality_control(", "async def quality_control(",
          AFTER_SAMPLES),
         ("training.trainer", "class Trainer:", "class Trainer(object):",
-         FITTED | {"ablations", "open_questions"}),
+         FITTED | TRAINED),
         ("studies.sharing", "def sharing_sweep(", "async def sharing_sweep(", {"open_questions"}),
         ("studies.ablations", "def run_cell(", "async def run_cell(", {"ablations", "signs"}),
         ("studies.first_experiments", "def two_cohorts(", "async def two_cohorts(",
