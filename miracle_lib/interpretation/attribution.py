@@ -256,7 +256,7 @@ def agreement(model: "MiracleClassifier", X: Samples | pd.DataFrame, task: str) 
             sizes["weights"] = products[level].abs() * spread[level]
         sizes = {name: _rounded(size) for name, size in sizes.items()}
         rows[level] = {
-            f"{one} ~ {other}": sizes[one].corr(sizes[other], method="spearman")
+            f"{one} ~ {other}": _rank_correlation(sizes[one], sizes[other])
             for one, other in combinations(sizes, 2)
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("level")
@@ -265,3 +265,10 @@ def agreement(model: "MiracleClassifier", X: Samples | pd.DataFrame, task: str) 
 def _rounded(sizes: pd.Series) -> pd.Series:
     """Set to zero what is there by rounding only, so that it has no rank of its own."""
     return sizes.where(sizes > 1e-5 * sizes.max(), 0.0)
+
+
+def _rank_correlation(one: pd.Series, other: pd.Series) -> float:
+    """Spearman's correlation; NaN where one of the two is the same for all nodes."""
+    if min(one.nunique(), other.nunique()) < 2:
+        return np.nan
+    return one.corr(other, method="spearman")

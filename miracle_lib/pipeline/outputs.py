@@ -59,7 +59,8 @@ def _add_elsewhere(run: Run) -> None:
     away = found[plain & (found["where"] == "without")]
     away = away.assign(where=away["test"] + ", trained on " + away["train"])
     away = away[away["metric"].isin(within["metric"])]
-    pd.concat([within, away], join="inner").to_csv(target, index=False)
+    if len(away):
+        pd.concat([within, away], join="inner").to_csv(target, index=False)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from miracle_lib.interpretation import (
     task_attributions,
     weight_products,
 )
-from miracle_lib.interpretation.attribution import _rounded
+from miracle_lib.interpretation.attribution import _rank_correlation, _rounded
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "deeplift"])
@@ -136,3 +136,11 @@ def test_refused_input(study):
         attribute(study.model, study.X, "RA", method="magic")
     with pytest.raises(MiracleError, match="no pathway 'x'"):
         explain_paths(study.model, study.X, "RA", "x")
+
+
+@pytest.mark.filterwarnings("error")
+def test_nodes_that_all_say_the_same_have_no_correlation():
+    one, flat = pd.Series([1.0, 2.0, 3.0]), pd.Series([0.0, 0.0, 0.0])
+    assert np.isnan(_rank_correlation(one, flat))
+    assert np.isnan(_rank_correlation(flat, one))
+    assert _rank_correlation(one, -one) == -1
