@@ -65,8 +65,9 @@ def pairs_of(samples: Samples, external: list[str]) -> list[Pair]:
 
     Examples
     --------
-    >>> values = pd.DataFrame({"cg1": [0.1, 0.2, 0.3]}, index=list("abc"))
-    >>> samples = Samples(values, pd.DataFrame({"RA": [1, 0, 1]}, list("abc")), cohort=list("ABB"))
+    >>> values = pd.DataFrame({"cg1": [0.1, 0.2, 0.3, 0.4]}, index=list("abcd"))
+    >>> labels = pd.DataFrame({"RA": [1, 0, 1, 0]}, list("abcd"))
+    >>> samples = Samples(values, labels, cohort=pd.Series(list("AABB"), list("abcd")))
     >>> [(pair.train, pair.test) for pair in pairs_of(samples, external=["B"])]
     [(('A',), 'B')]
     """

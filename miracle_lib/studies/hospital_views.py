@@ -125,7 +125,7 @@ def at_level(train: Samples, test: Samples, cases: float | None = None) -> Sampl
     --------
     >>> train = Samples(pd.DataFrame({"cg1": [0.2, 0.5]}, ["a", "b"]))
     >>> test = Samples(pd.DataFrame({"cg1": [0.5, 0.8]}, ["c", "d"]))
-    >>> at_level(train, test).values["cg1"].round(2).tolist()
+    >>> [round(float(value), 2) for value in at_level(train, test).values["cg1"]]
     [0.2, 0.5]
     """
     z = CohortStandardizer().fit_transform(test.values)
