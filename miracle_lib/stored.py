@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import DTypeLike
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
@@ -227,28 +229,38 @@ def read_store(path: str | Path) -> Any:
         raise MiracleError(f"{path} is no store of an AnnData: {error}") from error
 
 
-def scratch_array(shape: tuple[int, int], what: str) -> np.ndarray:
-    """Return a float32 array that lies in a temporary file, which goes when the process ends.
+def scratch_array(shape: tuple[int, ...], what: str, dtype: DTypeLike = np.float32) -> np.ndarray:
+    """Return an array that lies in a temporary file without a name, which goes with the array.
 
     Parameters
     ----------
     shape : tuple of int
     what : str
         What it holds, for the message.
+    dtype : dtype, optional
 
     Raises
     ------
     MiracleError
         If the disk is too small.
     """
-    size = 4 * shape[0] * shape[1]
+    size = math.prod(shape) * np.dtype(dtype).itemsize
     with tempfile.TemporaryFile() as file:
         try:
-            # All of it now: a mapped file that meets a full disk later would kill the process.
-            os.posix_fallocate(file.fileno(), 0, size)
+            _reserve(file, size)
         except OSError as error:
             raise MiracleError(
                 f"{tempfile.gettempdir()} has no room for {what} ({size / 1e9:.1f} GB): "
                 f"{error.strerror}; TMPDIR names another folder. Nothing was changed."
             ) from error
-        return np.memmap(file, np.float32, "r+", shape=shape)
+        return np.memmap(file, dtype, "r+", shape=shape)
+
+
+def _reserve(file: IO[bytes], size: int) -> None:
+    """Fill a file with zeros: a mapped one that met a full disk later would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, size)
+        return
+    for start in range(0, size, PART):  # macOS
+        file.write(bytes(min(PART, size - start)))
+    file.flush()

@@ -22,7 +22,7 @@ from miracle_lib import (
 )
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.preprocessing.streaming import Moments, learn_cohorts
-from miracle_lib.stored import StoredValues
+from miracle_lib.stored import StoredValues, scratch_array
 
 QUICK = Training(epochs=(2, 3, 1), progress=False)
 
@@ -165,6 +165,16 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(study, tmp_path, monkeyp
         again.fit(read_store(folder / "all.h5ad"))
     assert not list(tmp_path.iterdir())
     pd.testing.assert_frame_equal(again.predict_proba(samples), model.predict_proba(samples))
+
+
+def test_a_system_that_cannot_reserve_a_file_fills_it(monkeypatch):
+    monkeypatch.delattr("os.posix_fallocate", raising=False)
+    monkeypatch.setattr("miracle_lib.stored.PART", 50)
+    array = scratch_array((9, 3), "a test", np.float64)
+    assert array.shape == (9, 3)
+    assert not array.any()
+    array[8, 2] = 1.0
+    assert array.sum() == 1.0
 
 
 def test_a_path_that_is_no_store_is_one_sentence(tmp_path):

@@ -6,7 +6,6 @@ from itertools import chain
 
 import numpy as np
 import torch
-from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 from torch import Tensor
@@ -14,6 +13,7 @@ from torch import Tensor
 from miracle_lib.model import TaskHeads
 from miracle_lib.training.prior import Pairs, Prior
 from miracle_lib.training.relatives import Relatives, moderated_t, prior_variances
+from miracle_lib.training.triangle import Root, kept, square, strips
 
 COLUMNS = 4_096  # features handled at a time
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviations of a logit
@@ -58,6 +58,7 @@ class Block:
         Mean and standard deviation (infinite where a feature does not vary).
     variances : list of ndarray, shape (n_features, n_tasks)
     grams : list of ndarray, shape (n_pairs, n_pairs)
+        Inner products of the pairs, in the lower triangle.
     """
 
     def __init__(
@@ -114,14 +115,15 @@ class Block:
 
     def _gram(self, variance: np.ndarray, pairs: Pairs) -> np.ndarray:
         """Return the inner products of the pairs; their mean diagonal is about 1."""
-        gram = np.zeros((len(pairs), len(pairs)))
+        gram = square(len(pairs))
         for part, scaled in self.parts(np.flatnonzero(variance.any(1))):
             # In double: rounding would make the matrix indefinite, and Cholesky fail.
             root = torch.from_numpy(np.sqrt(variance[part].T)).to(scaled.device)
-            rows = scaled.double()[torch.from_numpy(pairs.row)]
-            rows = rows * root[torch.from_numpy(pairs.task)]
-            gram += (rows @ rows.T).cpu().numpy()
-        return gram
+            features = scaled[torch.from_numpy(pairs.row)].double()
+            features *= root[torch.from_numpy(pairs.task)]
+            for rows, columns in strips(len(pairs)):
+                gram[rows, columns] += (features[rows] @ features[columns].T).cpu().numpy()
+        return kept(gram)
 
 
 Blocks = dict[str, Block]
@@ -143,7 +145,7 @@ class HeadProblem:
         self.prior, self.n_tasks = prior, n_tasks
         self.member = np.eye(n_tasks)[pairs.task]
         self.roots = [
-            _root(prior.covariance([block.grams[subset] for block in blocks.values()], pairs))
+            Root.of(prior.covariance([block.grams[subset] for block in blocks.values()], pairs))
             for subset in range(len(folds) + 1)
         ]
 
@@ -185,10 +187,9 @@ class HeadProblem:
         tolerance : float
             Relative fall of the objective at which it stops.
         """
-        keep = self.folds.kept(subset)
-        root, member = self.roots[subset][keep], self.member[keep]
-        sign = 2 * self.pairs.label[keep] - 1
-        weight = task_weights[self.pairs.task[keep]]
+        root, member = self.roots[subset], self.member
+        sign = 2 * self.pairs.label - 1
+        weight = task_weights[self.pairs.task] * self.folds.kept(subset)
         n = len(self.pairs)
 
         def objective(solution: np.ndarray) -> tuple[float, np.ndarray]:
@@ -196,7 +197,7 @@ class HeadProblem:
             margin = sign * (root @ a + member @ bias)
             slope = -weight * sign * expit(-margin)
             value = -(weight * log_expit(margin)).sum() + 0.5 * a @ a
-            return value, np.concatenate([root.T @ slope + a, member.T @ slope])
+            return value, np.concatenate([root.transposed(slope) + a, member.T @ slope])
 
         start = np.zeros(self.n_unknowns) if start is None else start
         options = {"maxiter": 500, "ftol": tolerance, "gtol": 1e-5}
@@ -220,7 +221,7 @@ class HeadProblem:
     def write(self, solution: np.ndarray, heads: TaskHeads, subset: int = -1) -> None:
         """Turn a solution into the weights and biases of the heads."""
         n, rho = len(self.pairs), self.prior.sharing
-        alpha = solve_triangular(self.roots[subset], solution[:n], trans="T", lower=True)
+        alpha = self.roots[subset].solve_transposed(solution[:n])
         first = next(iter(self.blocks.values())).values
         added = np.zeros((self.n_tasks, len(first)))
         np.add.at(added, (self.pairs.task, self.pairs.row), alpha)
@@ -242,12 +243,6 @@ class HeadProblem:
                 output.specific[:, 0, at] = (weight - shared).to(output.specific)
                 bias = bias - weight @ block.mean[at]
         heads.bias.copy_(bias)
-
-
-def _root(covariance: np.ndarray) -> np.ndarray:
-    """Return the Cholesky root of a covariance, made safe against rounding."""
-    covariance[np.diag_indices_from(covariance)] += 1e-6 * covariance.diagonal().mean() + 1e-12
-    return cholesky(covariance, lower=True)
 
 
 def log_loss(pairs: Pairs, logits: np.ndarray, n_tasks: int) -> np.ndarray:

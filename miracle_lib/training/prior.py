@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from miracle_lib.training.triangle import square, strips
+
 
 @dataclass(frozen=True)
 class Pairs:
@@ -19,11 +21,6 @@ class Pairs:
     def take(self, keep: np.ndarray) -> "Pairs":
         """Return some of the pairs."""
         return Pairs(self.row[keep], self.task[keep], self.label[keep])
-
-    @property
-    def same_task(self) -> np.ndarray:
-        """Whether two pairs belong to one task, shape (n_pairs, n_pairs)."""
-        return self.task[:, None] == self.task[None, :]
 
 
 def labelled_pairs(labels: np.ndarray) -> Pairs:
@@ -52,17 +49,20 @@ class Prior:
     sharing: float
 
     def covariance(self, grams: list[np.ndarray], pairs: Pairs) -> np.ndarray:
-        """Return the prior covariance of the logits of the pairs.
+        """Return the prior covariance of the logits of the pairs, its lower triangle.
 
         Parameters
         ----------
         grams : list of ndarray, shape (n_pairs, n_pairs)
             Of each block, the inner products of the pairs' features scaled by the root of their
-            variances.
+            variances; the lower triangles are read.
         pairs : Pairs
         """
-        total = np.zeros((len(pairs), len(pairs)))
-        for block, gram in enumerate(grams):
-            scale = self.scale[pairs.task, block]
-            total += gram * np.outer(scale, scale)
-        return total * np.where(pairs.same_task, 1.0, self.sharing)
+        total = square(len(pairs))
+        tie = np.where(np.eye(len(self.scale)), 1.0, self.sharing)
+        by_task = [np.outer(scale, scale) * tie for scale in self.scale.T]
+        for rows, columns in strips(len(pairs)):
+            between = np.ix_(pairs.task[rows], pairs.task[columns])
+            for factor, gram in zip(by_task, grams, strict=True):
+                total[rows, columns] += gram[rows, columns] * factor[between]
+        return total

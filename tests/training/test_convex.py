@@ -1,3 +1,5 @@
+import errno
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,6 +8,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from miracle_lib.errors import MiracleError
 from miracle_lib.model import TaskHeads
 from miracle_lib.training import convex
 from miracle_lib.training.convex import (
@@ -129,6 +132,48 @@ def test_gram_is_that_of_the_scaled_features():
     scaled = ((block.values - block.mean) / block.unit).numpy()[pairs.row]
     scaled = scaled * np.sqrt(block.variances[0].T)[pairs.task]
     np.testing.assert_allclose(block.grams[0], scaled @ scaled.T, atol=1e-10)
+
+
+def mapped(folder):
+    """Matrices that lie in nameless files of a folder."""
+    return [line for line in open("/proc/self/maps") if str(folder) in line]
+
+
+def test_matrices_in_files_give_the_same_numbers_and_are_gone_afterwards(tmp_path, monkeypatch):
+    found = []
+    for limit in (2**26, 0):
+        monkeypatch.setattr("miracle_lib.training.triangle.IN_MEMORY", limit)
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+        heads = problem()
+        # Three blocks and their sum, without each of four folds and on all.
+        assert len(mapped(tmp_path)) == (0 if limit else 20)
+        solution, module = heads.solve(1, np.ones(2)), TaskHeads(WIDTHS, 2).double()
+        heads.write(solution, module, 1)
+        weights = [value.numpy() for value in module.state_dict().values()]
+        found.append([solution, heads.times(2).out_of_fold(np.ones(2)), *weights])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    del heads
+    assert not mapped(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full_half_way_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("miracle_lib.training.triangle.IN_MEMORY", 0)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    calls, reserve = iter(range(20)), os.posix_fallocate
+
+    def filling(*arguments):
+        if next(calls) == 17:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        reserve(*arguments)
+
+    monkeypatch.setattr("os.posix_fallocate", filling)
+    message = r"no room for the inner products of 60 labelled samples \(0.0 GB\): No space left"
+    with pytest.raises(MiracleError, match=message):
+        problem()
+    assert not mapped(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_features_that_do_not_vary_have_no_variance():
