@@ -83,25 +83,30 @@ def head_penalty(heads: Heads, prior: Prior, blocks: Blocks, subset: int = -1) -
         unit = torch.where(block.unit.isinf(), 0.0, block.unit)
         weight = head.output.weight[:, 0]
         if head.hidden is None:
-            variance = np.maximum(block.variances[subset].T, STEEPEST / len(unit))
-            length = weight * unit / torch.from_numpy(np.sqrt(variance)).to(unit)
+            variance = block.variances[subset].T * scale[:, None] ** 2
             # A block that the prior leaves out still has a penalty to divide by.
-            total = total + _half_length(length, np.maximum(scale, STEEPEST), prior.sharing)
+            least = STEEPEST / len(unit) * np.maximum(scale[:, None], STEEPEST) ** 2
+            sd = torch.from_numpy(np.sqrt(np.maximum(variance, least))).to(unit)
+            total = total + _half_length(weight * unit / sd, prior.sharing, variance > 0)
             continue
         inner = (head.hidden.weight * unit * len(unit) ** 0.5).flatten(1)
-        total = total + _half_length(inner, np.ones_like(scale), prior.sharing)
-        outer = weight * weight.shape[1] ** 0.5
-        total = total + _half_length(outer, np.maximum(scale, 1.0), prior.sharing)
+        total = total + _half_length(inner, prior.sharing)
+        sd = torch.from_numpy(np.maximum(scale, 1.0)).to(weight)
+        outer = weight * weight.shape[1] ** 0.5 / sd[:, None]
+        total = total + _half_length(outer, prior.sharing)
     return total
 
 
-def _half_length(weight: Tensor, scale: np.ndarray, sharing: float) -> Tensor:
-    """Return half the squared length of weights (tasks x any) with an SD per task."""
-    tie = np.full((len(scale), len(scale)), min(sharing, 0.98))
-    np.fill_diagonal(tie, 1.0)
-    precision = np.linalg.inv(np.outer(scale, scale) * tie)
-    inner = weight @ weight.T
-    return 0.5 * (torch.from_numpy(precision).to(inner) * inner).sum()
+def _half_length(weight: Tensor, sharing: float, tied: np.ndarray | None = None) -> Tensor:
+    """Return half the squared length of weights (tasks x any) of SD 1, tied between the tasks.
+
+    Weights that the prior leaves out are not ``tied``: that one is 0 says nothing of the others.
+    """
+    rho = min(sharing, 0.98)
+    tie = torch.ones_like(weight) if tied is None else torch.from_numpy(tied).to(weight)
+    common = (weight * tie).sum(0).square() * rho / (1 - rho + rho * tie.sum(0))
+    own = weight.square() / (1 - rho * tie)
+    return 0.5 * (own.sum() - common.sum() / (1 - rho))
 
 
 class GradientStage:
@@ -442,15 +447,15 @@ class ConvexHeads:
         """
         return self.started and self.moved < SETTLED
 
-    def finish(self) -> None:
-        """Set the heads to the solution on all samples."""
-        self.write()
+    def write(self, without_fold: int) -> None:
+        """Set the heads to the solution without a fold, each weight where the prior has it."""
+        subset = self.problem.folds.index(without_fold)
+        self.problem.write(self.solutions[subset], cast(TaskHeads, self.member.heads), subset)
 
-    def write(self, without_fold: int | None = None) -> None:
-        """Set the heads to the solution on all samples, or on those outside a fold."""
-        subset = -1 if without_fold is None else self.problem.folds.index(without_fold)
+    def finish(self) -> None:
+        """Set the heads to the solution on all samples, credited to genes and pathways."""
         problem, heads = self.problem, cast(TaskHeads, self.member.heads)
-        problem.write(self.solutions[subset], heads, subset)
+        problem.write(self.solutions[-1], heads)
         values = {name: block.values for name, block in problem.blocks.items()}
         pairs = problem.pairs
         with torch.no_grad():

@@ -327,6 +327,25 @@ def test_penalty_of_linear_heads_is_the_length_of_their_weights_in_prior_sds():
     assert got.item() == pytest.approx(0.5 * (9 / 0.75 + 25 / 0.25) / 4, rel=1e-5)
 
 
+@pytest.mark.parametrize("scale", [[0.0, 0.0, 4.0], [2.0, 2.0, 3.0]])
+@pytest.mark.parametrize("sharing", [0.0, 0.9])
+def test_finetuning_starts_from_the_penalty_of_the_exact_solution(scale, sharing):
+    """What is credited to genes and pathways would be far from where the prior has it."""
+    trainer = make_trainer()
+    fit = first_fit(trainer)
+    fit.calibrate()
+    fit.common.prior = Prior(np.tile(scale, (2, 1)), sharing)
+    heads = fit.convex_heads()
+    heads.run(0)
+    heads.finish()
+    heads.write(without_fold=fit.fold)
+    problem, subset = heads.problem, heads.problem.folds.index(fit.fold)
+    a = heads.solutions[subset][: len(problem.pairs)]
+    got = head_penalty(fit.member.heads, problem.prior, problem.blocks, subset)
+    assert got.item() == pytest.approx(0.5 * a @ a, rel=1e-3)
+    assert (problem.blocks["sites"].variances[subset] == 0).any()
+
+
 def test_unlabelled_samples_have_no_gradient_whatever_their_logit():
     labels = torch.tensor([[1.0, float("nan")], [0.0, 1.0]])
     shared = torch.randn(2, 3)
