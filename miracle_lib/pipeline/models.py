@@ -38,12 +38,13 @@ REFERENCES = {
 }
 
 
-@step(uses=FITTING, after=("hierarchy", "chosen"))
+@step(uses=FITTING, after=("cohorts", "hierarchy", "chosen"))
 def model(run: Run, folder: Path) -> None:
-    """Fit the model on all samples, for looking at what it learnt; scores come from folds."""
+    """Fit the model on all samples, and say what it was trained on; scores come from folds."""
     unfitted = classifier(run).set_params(training__checkpoint_dir=folder / "checkpoint")
     model = fitted(unfitted, chosen_samples(run))
     shutil.rmtree(folder / "model", ignore_errors=True)  # what is left of a damaged one
+    model.sex_, model.card_ = SexReference.learn(raw_cohorts(run)), _card(run)
     # A saved model names no folder of this machine.
     model.set_params(training__checkpoint_dir=None).save(folder / "model")
     model.history_.to_csv(folder / "history.csv")
@@ -65,15 +66,12 @@ def scores(run: Run, folder: Path) -> None:
                 predictions.to_csv(temporary)
 
 
-@step(uses=(*FITTING, "n_folds", "n_repeats"), after=("cohorts", "model", "scores"))
+@step(uses=(*FITTING, "n_folds", "n_repeats"), after=("model", "scores"))
 def calibrated(run: Run, folder: Path) -> None:
-    """Add what a new sample needs: scores of held-out samples, sex, and what was trained on."""
+    """Add the scores of held-out samples, which calibrate those of new ones."""
     model = MiracleClassifier.load(run.folder("model") / "model")
     scores = score_tables(run)["MIRACLE"]
-    model.keep_held_out(scores)
-    model.sex_ = SexReference.learn(raw_cohorts(run))
-    model.card_ = _card(run)
-    model.save(folder / "model")
+    model.keep_held_out(scores).save(folder / "model")
     table = summarise(scores).assign(where="held-out folds")
     table.to_csv(folder / "model" / "scores.csv", index=False)
 

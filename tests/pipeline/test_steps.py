@@ -67,6 +67,16 @@ def test_the_fitted_model_is_kept_and_reads_the_selected_sites(run):
     assert np.isfinite(proba.to_numpy()).all()
 
 
+def test_a_model_without_scores_says_what_it_was_trained_on(run):
+    """As after chapter 5 alone."""
+    card = describe_model(run.folder("model") / "model")
+    labels = data.all_samples(run).labels["MS"].value_counts()
+    assert f"MS: Simulated MS, {labels[1]} cases and {labels[0]} controls" in card
+    assert "Its cohorts are simulated" in card
+    assert "sex from" in card
+    assert "not known: this model was saved without them" in card
+
+
 def test_the_model_of_a_run_knows_what_a_new_sample_needs(run, tmp_path):
     """Copied elsewhere, without the run."""
     shutil.copytree(run.folder("calibrated") / "model", tmp_path / "copied")
