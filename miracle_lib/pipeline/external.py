@@ -14,14 +14,20 @@ from miracle_lib.pipeline.data import (
     control,
     graph,
     raw_cohorts,
+    samples_at,
     write_cohorts,
 )
 from miracle_lib.pipeline.inputs import load_external
 from miracle_lib.pipeline.models import workers
 from miracle_lib.pipeline.run import Run, step
-from miracle_lib.pipeline.selection import site_selector
+from miracle_lib.pipeline.selection import site_selector, study_samples
 from miracle_lib.samples import Samples
-from miracle_lib.studies.another_hospital import hospital_scores, leave_one_cohort_out, pairs_of
+from miracle_lib.studies.another_hospital import (
+    hospital_scores,
+    leave_one_cohort_out,
+    pairs_of,
+    rounds_of,
+)
 from miracle_lib.studies.small_cohorts import learning_curve
 
 LEARNING = ("seed", "selection", "n_sites")
@@ -52,11 +58,11 @@ def elsewhere(run: Run, folder: Path) -> None:
     leave_one_cohort_out(samples, graph(run), cells, **common).to_csv(folder / "rounds.csv")
 
 
-@step(uses=(*LEARNING, "grid"), after=("hierarchy",))
+@step(uses=(*LEARNING, "grid"), after=("hierarchy", "study_candidates"))
 def small_cohorts(run: Run, folder: Path) -> None:
     """Learn the largest tasks from few of their samples, alone and with the other diseases."""
     curve = learning_curve(
-        all_samples(run),
+        study_samples(run, "small_cohorts"),
         graph(run),
         folder / "cells",
         selector=site_selector(run),
@@ -82,8 +88,14 @@ def _other_samples(run: Run) -> Samples | None:
 
 
 def every_hospital(run: Run) -> Samples:
-    """All samples of the run and those of the cohorts that only test, at the sites of the run."""
-    home, other = all_samples(run), _other_samples(run)
+    """All samples of the run and those of the cohorts that only test, at the sites of the run.
+
+    Without values where no task has a second cohort: there is nothing to test then.
+    """
+    bare, other = samples_at(run, []), _other_samples(run)
+    if other is None and not rounds_of(bare):
+        return bare
+    home = all_samples(run)
     if other is None:
         return home
     values = np.concatenate([home.values, other.values.reindex(columns=home.sites)])

@@ -20,11 +20,18 @@ from miracle_lib.evaluation import (
 )
 from miracle_lib.evaluation.validation import fitted
 from miracle_lib.files import atomic_path
-from miracle_lib.pipeline.data import all_samples, graph, raw_cohorts, sample_table
+from miracle_lib.pipeline.data import graph, raw_cohorts, sample_table, samples_at
 from miracle_lib.pipeline.run import Run, step
-from miracle_lib.pipeline.selection import chosen_samples, fold_samples, selected, site_selector
+from miracle_lib.pipeline.selection import (
+    ablation_plan,
+    chosen_samples,
+    fold_samples,
+    selected,
+    site_selector,
+    study_samples,
+)
 from miracle_lib.preprocessing.sex import SexReference
-from miracle_lib.studies import Ablations, load_ablations, run_ablations
+from miracle_lib.studies import Ablations, run_ablations
 from miracle_lib.studies.first_experiments import reconstruction_curve, two_cohorts
 from miracle_lib.training.storage import Card, CohortCard
 
@@ -78,7 +85,7 @@ def calibrated(run: Run, folder: Path) -> None:
 
 def _card(run: Run) -> Card:
     """What each task was trained on."""
-    samples = all_samples(run)
+    samples = samples_at(run, [])
     about = sample_table(run).reindex(columns=["cohort", "tissue", "platform"])
     about = about.fillna("not stated").astype(str)
     cohorts = []
@@ -129,12 +136,16 @@ def signs(run: Run, folder: Path) -> None:
     table.to_csv(folder / "signs.csv")
 
 
-@step(uses=("seed", "grid", "selection", "n_sites"), reads=("ablations",), after=("hierarchy",))
+@step(
+    uses=("seed", "grid", "selection", "n_sites"),
+    reads=("ablations",),
+    after=("hierarchy", "study_candidates"),
+)
 def ablations(run: Run, folder: Path) -> None:
     """Take the model apart, one part at a time; finished cells are kept one by one."""
     results = run_ablations(
-        load_ablations(),
-        all_samples(run),
+        ablation_plan(run),
+        study_samples(run, "ablations"),
         hierarchy=graph(run),
         store=folder / "cells",
         scale=run.parameters.grid,

@@ -1,10 +1,12 @@
 """The run's choice of sites: once before a fit on all samples, anew inside every fold.
 
 The values of all sites stay on disk. They are read once for the fit on all samples and once for
-all folds of the run together; after that only sites that are chosen somewhere are loaded.
+all folds of the run, or of a study, together; after that only sites that are chosen somewhere are
+loaded.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,33 +22,69 @@ from miracle_lib.pipeline.run import Run, step
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.preprocessing.selection import select_in_each
 from miracle_lib.samples import Samples
+from miracle_lib.studies import AblationGrid, ablations, load_ablations, small_cohorts
 from miracle_lib.studies.first_experiments import CURVE_SPLITS, of_largest_tasks
+
+MORE = 0.01  # share of sites chosen beyond those asked for: sums round otherwise than in a fold
 
 
 @step(uses=("selection", "n_sites"), after=("samples",))
 def chosen(run: Run, folder: Path) -> None:
     """Choose sites on all samples, for the fits that no score comes from."""
     every = np.arange(len(merged_samples(run)))
-    _write_sites(_select(run, [every], run.parameters.n_sites), folder)
+    _write_sites(_select(run, [every], _own_choice(run)), folder)
 
 
 @step(uses=("seed", "selection", "n_sites", "n_folds", "n_repeats"), after=("samples",))
 def candidates(run: Run, folder: Path) -> None:
     """Choose sites in every fold of the run at once: what none of them chooses is not loaded."""
-    n_sites = run.parameters.n_sites
-    # Sums round otherwise than the selector in a fold does: a few more make sure of its sites.
-    _write_sites(_select(run, list(_trainings(run)), n_sites + n_sites // 100 + 1), folder)
+    _write_sites(_select(run, _trainings(run), _own_choice(run), more=MORE), folder)
 
 
-def _select(run: Run, trainings: list[np.ndarray], n_sites: int) -> pd.Index:
-    """Sites chosen on any of some sets of samples, in one pass over the values."""
-    merged, method = merged_samples(run), run.parameters.selection
-    if method == "none":
+@step(uses=("seed", "selection", "n_sites", "grid"), reads=("ablations",), after=("samples",))
+def study_candidates(run: Run, folder: Path) -> None:
+    """Choose sites in every fit of the ablations and of the learning curve at once."""
+    samples, plan = samples_at(run, []), ablation_plan(run)
+    grid, seed = run.parameters.grid, run.parameters.seed
+    studies = {
+        "ablations": (
+            ablations.training_sets(samples, plan.scales[grid], seed),
+            plan.choices(site_selector(run)),
+        ),
+        "small_cohorts": (small_cohorts.training_sets(samples, grid, seed), _own_choice(run)),
+    }
+    for study, (trainings, selectors) in studies.items():
+        _write_sites(_select(run, trainings, selectors, more=MORE), folder, study)
+
+
+def ablation_plan(run: Run) -> AblationGrid:
+    """Comparisons of the run's ablations."""
+    return load_ablations().at(run.parameters.grid, merged_samples(run).n_vars)
+
+
+def _own_choice(run: Run) -> list[SiteSelector] | None:
+    """The run's own selector; None where it uses all sites."""
+    selector = site_selector(run)
+    return None if selector is None else [selector]
+
+
+def _select(
+    run: Run,
+    trainings: Iterable[np.ndarray],
+    selectors: list[SiteSelector] | None,
+    more: float = 0.0,
+) -> pd.Index:
+    """Sites chosen on any of some sets of samples, in one pass over the values per selector."""
+    merged, trainings = merged_samples(run), list(trainings)
+    if selectors is None:
         return merged.var_names
-    labels, blocks = samples_at(run, []).labels, site_blocks(merged)
-    selector = SiteSelector(method, n_sites)
-    found = select_in_each(blocks, merged.var_names, labels, trainings, selector)
-    return merged.var_names[np.any([merged.var_names.isin(sites) for sites in found], axis=0)]
+    labels, wanted = samples_at(run, []).labels, np.zeros(merged.n_vars, bool)
+    for selector in selectors if trainings else []:
+        generous = SiteSelector(selector.method, math.ceil(selector.k * (1 + more)))
+        blocks = site_blocks(merged)
+        for sites in select_in_each(blocks, merged.var_names, labels, trainings, generous):
+            wanted |= merged.var_names.isin(sites)
+    return merged.var_names[wanted]
 
 
 def _trainings(run: Run) -> Iterator[np.ndarray]:
@@ -63,9 +101,9 @@ def _trainings(run: Run) -> Iterator[np.ndarray]:
         yield from (places[fold.train] for fold in folds)
 
 
-def _write_sites(sites: pd.Index, folder: Path) -> None:
+def _write_sites(sites: pd.Index, folder: Path, name: str = "sites") -> None:
     """Keep names of sites."""
-    pd.DataFrame(index=sites.rename("site")).to_csv(folder / "sites.csv")
+    pd.DataFrame(index=sites.rename("site")).to_csv(folder / f"{name}.csv")
 
 
 def site_selector(run: Run) -> SiteSelector | None:
@@ -94,11 +132,16 @@ def fold_samples(run: Run) -> Samples:
     return _samples_of(run, "candidates")
 
 
-def _samples_of(run: Run, step: str) -> Samples:
+def study_samples(run: Run, study: str) -> Samples:
+    """All samples of the run, of their sites those that a fit of a study may choose."""
+    return _samples_of(run, "study_candidates", study)
+
+
+def _samples_of(run: Run, step: str, name: str = "sites") -> Samples:
     """Samples with the sites that a step has chosen; all sites without a selection."""
     if site_selector(run) is None:
         return all_samples(run)
-    return run.load(step, "", lambda _: samples_at(run, run.table(step, "sites").index))
+    return run.load(step, name, lambda _: samples_at(run, run.table(step, name).index))
 
 
 def used_mask(run: Run) -> Hierarchy:

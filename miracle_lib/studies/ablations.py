@@ -1,6 +1,7 @@
 """Ablations: which part of the model earns its place, on the same folds and seeds."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,13 +15,13 @@ from sklearn.pipeline import Pipeline
 from miracle_lib.estimator import MiracleClassifier
 from miracle_lib.evaluation.comparison import compare_methods
 from miracle_lib.evaluation.grid import Cell, Data, Tables, run_grid
-from miracle_lib.evaluation.splits import make_folds
+from miracle_lib.evaluation.splits import Fold, make_folds
 from miracle_lib.evaluation.validation import evaluate_fold, scores_of, select_before_split
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.samples import Samples, as_samples
 from miracle_lib.studies.single_task import SingleTask
-from miracle_lib.studies.variants import AblationGrid, Scale, Variant, build, selection_of
+from miracle_lib.studies.variants import AblationGrid, Scale, Variant, build
 
 _TABLES = ("predictions", "fits", "pathways")
 _SCORED = ["comparison", "level", "repeat", "fold", "task", "pathway", "score"]
@@ -48,8 +49,7 @@ def run_cell(
     estimator = build(settings, hierarchy, seed)
     if settings.protocol == "leaky":
         estimator, samples = select_before_split(estimator, samples)
-    folds = list(make_folds(samples, n_splits=n_splits, random_state=seed))
-    split = folds[fold]._replace(repeat=repeat)
+    split = _splits(samples, repeat, n_splits, random_state)[fold]._replace(repeat=repeat)
     start = time.perf_counter()
     predictions, model = evaluate_fold(estimator, samples, split)
     place = {"repeat": repeat, "fold": fold}
@@ -57,6 +57,19 @@ def run_cell(
     fit = place | {"seconds": time.perf_counter() - start} | _epochs(networks)
     pathways = pathway_scores(networks, samples.take(split.train)).assign(**place)
     return {"predictions": predictions, "fit": pd.DataFrame([fit]), "pathways": pathways}
+
+
+def _splits(samples: Samples, repeat: int, n_splits: int, random_state: int) -> list[Fold]:
+    """Folds of one repeat."""
+    return list(make_folds(samples, n_splits=n_splits, random_state=random_state + repeat))
+
+
+def training_sets(samples: Samples, size: Scale, random_state: int = 0) -> Iterator[np.ndarray]:
+    """Yield the positions of all samples, which the leak chooses sites on, and of every fold's."""
+    yield np.arange(len(samples))
+    for repeat in range(size.n_repeats):
+        for fold in _splits(samples, repeat, size.n_splits, random_state):
+            yield fold.train
 
 
 def _networks(model: BaseEstimator) -> list[MiracleClassifier]:
@@ -280,8 +293,7 @@ def run_ablations(
 
 def _described(level: Variant, size: Scale, selector: SiteSelector | None) -> dict[str, Any]:
     """Describe a level by what differs from the default model, so that equal levels run once."""
-    if selector is not None and level.n_sites is None and level.selection != "none":
-        level = level.model_copy(update=selection_of(selector))
+    level = level.under(selector)
     variant = level.model_dump(exclude_defaults=True, exclude={"small", "model"})
     if level.n_sites is None:
         variant.pop("selection", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,23 @@ def small_cohort(samples: Samples, task: str, n: int, seed: int) -> tuple[Sample
     tested = labelled & ~drawn
     elsewhere = ~labelled & ~np.isin(subject, subject[tested])
     return samples.take((labelled & drawn) | elsewhere), samples.take(tested)
+
+
+def _draws(samples: Samples, scale: str) -> Iterator[tuple[str, int, int]]:
+    """Yield task, size and number of every draw."""
+    size, counts = SCALES[scale], samples.labels.notna().sum()
+    tasks = largest_tasks(samples.labels, size["n_tasks"]) if len(samples.tasks) > 1 else []
+    for task in tasks:
+        for n in (n for n in SIZES if counts[task] - n >= LEAST_TEST):
+            for draw in range(size["n_draws"]):
+                yield task, n, draw
+
+
+def training_sets(samples: Samples, scale: str, random_state: int = 0) -> Iterator[np.ndarray]:
+    """Yield the positions of the samples that every draw trains on."""
+    for task, n, draw in _draws(samples, scale):
+        train, _ = small_cohort(samples, task, n, random_state + draw)
+        yield samples.names.get_indexer(train.names)
 
 
 def curve_cell(
@@ -101,19 +119,15 @@ def learning_curve(
         Draws share samples, so their spread is no interval. Empty with one task, or without a task
         that leaves 20 samples to test.
     """
-    size, data = SCALES[scale], Data(samples=samples, hierarchy=hierarchy)
-    counts = samples.labels.notna().sum()
-    tasks = largest_tasks(samples.labels, size["n_tasks"]) if len(samples.tasks) > 1 else []
+    data = Data(samples=samples, hierarchy=hierarchy)
     cells, owners = [], []
-    for task in tasks:
-        for n in (n for n in SIZES if counts[task] - n >= LEAST_TEST):
-            for draw in range(size["n_draws"]):
-                for method, (baseline, together) in LEARNERS.items():
-                    variant = {"baseline": baseline} | selection_of(selector)
-                    settings = {"task": task, "n": n, "seed": random_state + draw}
-                    settings |= {"variant": variant, "together": together}
-                    cells.append(Cell(curve_cell, settings, data))
-                    owners.append({"task": task, "n": n, "draw": draw, "method": method})
+    for task, n, draw in _draws(samples, scale):
+        for method, (baseline, together) in LEARNERS.items():
+            variant = {"baseline": baseline} | selection_of(selector)
+            settings = {"task": task, "n": n, "seed": random_state + draw}
+            settings |= {"variant": variant, "together": together}
+            cells.append(Cell(curve_cell, settings, data))
+            owners.append({"task": task, "n": n, "draw": draw, "method": method})
     found = run_grid(cells, store, n_jobs)
     rows = [
         owner | {"auroc": tables["scores"]["auroc"].item()}

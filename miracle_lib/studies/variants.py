@@ -19,6 +19,7 @@ from miracle_lib.resources import MANIFEST
 from miracle_lib.studies.single_task import SingleTask
 
 ABLATIONS = MANIFEST / "ablations.yaml"
+WIDE = 50_000  # sites above which no level sees all of them: a fold of one would take an hour
 
 
 class Variant(Strict):
@@ -45,6 +46,12 @@ class Variant(Strict):
         if self.selection == "none" and self.n_sites is not None:
             raise ValueError("selection 'none' takes no n_sites")
         return self
+
+    def under(self, selector: SiteSelector | None) -> Self:
+        """Return what is scored where a run chooses sites: its choice, unless the level has one."""
+        if selector is None or self.n_sites is not None or self.selection == "none":
+            return self
+        return self.model_copy(update=selection_of(selector))
 
 
 class Comparison(Strict):
@@ -84,7 +91,8 @@ class AblationGrid(Strict):
         scale : str
             A name in ``scales``; "small" leaves out what is marked ``small: false``.
         n_sites : int
-            Levels that would select more sites than there are are left out.
+            Levels that would select more sites than there are are left out; above 50,000 also those
+            that see all sites, whose place as a reference the level with the most sites takes.
         only : list of str, optional
             Names of the comparisons wanted.
         """
@@ -103,12 +111,39 @@ class AblationGrid(Strict):
             levels = {
                 label: level
                 for label, level in comparison.levels.items()
-                if (level.n_sites or 0) < n_sites and (level.small or scale != "small")
+                if (level.n_sites or 0) < n_sites
+                and (level.small or scale != "small")
+                and (level.selection != "none" or n_sites <= WIDE)
             }
+            reference = comparison.reference
+            if levels and n_sites > WIDE and comparison.levels[reference].selection == "none":
+                reference = max(levels, key=lambda label: levels[label].n_sites or 0)
             wanted = (only is None or name in only) and (comparison.small or scale != "small")
-            if wanted and comparison.reference in levels and len(levels) > 1:
-                kept[name] = comparison.model_copy(update={"levels": levels})
+            if wanted and reference in levels and len(levels) > 1:
+                update = {"levels": levels, "reference": reference}
+                kept[name] = comparison.model_copy(update=update)
         return AblationGrid(scales={scale: self.scales[scale]}, comparisons=kept)
+
+    def choices(self, selector: SiteSelector | None) -> list[SiteSelector] | None:
+        """Return selectors that together choose all that any level does.
+
+        Parameters
+        ----------
+        selector : SiteSelector, optional
+            Of levels that say nothing of their sites; default: these see all sites.
+
+        Returns
+        -------
+        list of SiteSelector, or None
+            One per method, with its largest number of sites; None where a level sees all sites.
+        """
+        most: dict[str, int] = {}
+        for comparison in self.comparisons.values():
+            for level in (each.under(selector) for each in comparison.levels.values()):
+                if level.n_sites is None:
+                    return None
+                most[level.selection] = max(level.n_sites, most.get(level.selection, 0))
+        return [SiteSelector(method, k) for method, k in most.items()]
 
 
 def load_ablations(path: str | Path = ABLATIONS) -> AblationGrid:

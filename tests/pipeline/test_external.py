@@ -72,6 +72,7 @@ def test_without_a_second_cohort_the_chapter_says_what_it_cannot_show(tmp_path, 
     scores, curve = external.scores(run), external.curve(run)
     assert scores.empty
     assert external.pairs(run).empty
+    assert not len(external.every_hospital(run).sites)
     assert calibration_table(scores).empty
     opening = openings.another_hospital(
         falls(scores), falls(scores, "brier"), curve_means(curve), OWN

@@ -3,7 +3,7 @@ import yaml
 
 from miracle_lib.config import Parameters
 from miracle_lib.evaluation import make_folds
-from miracle_lib.pipeline import answers, data, models
+from miracle_lib.pipeline import answers, data, models, selection
 from miracle_lib.pipeline.run import STEPS, Run
 from miracle_lib.pipeline.selection import (
     chosen_samples,
@@ -11,9 +11,11 @@ from miracle_lib.pipeline.selection import (
     mask_sizes,
     selected,
     site_selector,
+    study_samples,
     used_mask,
 )
-from miracle_lib.studies import AblationGrid
+from miracle_lib.preprocessing import SiteSelector
+from miracle_lib.studies import AblationGrid, ablations, small_cohorts
 from miracle_lib.studies.first_experiments import CURVE_SPLITS
 
 PROFILE = {
@@ -21,6 +23,7 @@ PROFILE = {
     "simulation": {"sizes": {"MS": 50, "RA": 60}, "n_sites": 400, "effect": 1.0},
 }
 K = 60  # sites per task; there are two tasks
+VARYING = {"n_sites": 30, "selection": "variance"}
 LEVELS = {"miracle": {}, "logistic_l2": {"baseline": "logistic_l2"}, "all": {"selection": "none"}}
 GRID = AblationGrid(
     scales={"small": {"n_splits": 2, "model": {"training__epochs": [3, 3, 0]}}},
@@ -54,7 +57,7 @@ def quick(monkeypatch):
             "classifier",
             lambda run: full(run).set_params(training__epochs=(3, 3, 0), training__progress=False),
         )
-    monkeypatch.setattr(models, "load_ablations", lambda: GRID)
+    monkeypatch.setattr(selection, "load_ablations", lambda: GRID)
     monkeypatch.setattr(models, "workers", lambda run: {"n_jobs": 1})
     monkeypatch.setattr(answers, "N_SEEDS", {"small": 1})
     monkeypatch.setattr(answers, "N_PERMUTATIONS", {"small": 20})
@@ -109,6 +112,40 @@ def test_only_sites_that_a_fold_may_choose_are_loaded_and_every_fold_chooses_as_
             sites = selector.fit(rows.values, rows.labels).sites_
             few = loaded.values.loc[rows.names]
             assert list(selector.fit(few, rows.labels).sites_) == list(sites)
+
+
+@pytest.fixture
+def narrow_grid(monkeypatch):
+    """Ablations of which none sees all sites, and the learning curve of two sizes."""
+    levels = {"miracle": {}, "few": {"n_sites": 20}, "varying": VARYING}
+    comparison = {"question": "?", "reference": "miracle", "levels": levels}
+    grid = AblationGrid(scales=GRID.scales, comparisons={"baselines": comparison})
+    monkeypatch.setattr(selection, "load_ablations", lambda: grid)
+    monkeypatch.setattr(small_cohorts, "SIZES", (20, 30))
+
+
+def test_only_sites_that_a_fit_of_a_study_may_choose_are_loaded(run, narrow_grid):
+    fresh = Run(run.parameters.model_copy(update={"seed": 3}))
+    whole, size = data.all_samples(fresh), GRID.scales["small"]
+    sets = {
+        "ablations": list(ablations.training_sets(whole, size, 3)),
+        "small_cohorts": list(small_cohorts.training_sets(whole, "small", 3)),
+    }
+    assert [len(each) for each in sets.values()] == [1 + 2, 2 * 2 * 2]
+    selectors = [site_selector(fresh)]
+    for study, trainings in sets.items():
+        loaded = study_samples(fresh, study)
+        assert len(loaded.sites) < len(whole.sites)
+        for selector in selectors + [SiteSelector("variance", 30)] * (study == "ablations"):
+            for rows in trainings:
+                part, few = whole.take(rows), loaded.take(rows)
+                among_all = selector.fit(part.values, part.labels).sites_
+                assert list(selector.fit(few.values, few.labels).sites_) == list(among_all)
+
+
+def test_a_study_with_a_level_of_all_sites_loads_all(run, quick):
+    fresh = Run(run.parameters.model_copy(update={"seed": 4}))
+    assert list(study_samples(fresh, "ablations").sites) == list(data.all_samples(fresh).sites)
 
 
 def test_the_mask_of_the_model_is_the_mask_that_is_shown(run):

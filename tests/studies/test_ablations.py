@@ -217,6 +217,30 @@ def test_shipped_grid_is_valid_and_names_every_policy():
     assert set(grid.at("small", 2000).comparisons) == set(grid.comparisons)
 
 
+def test_of_a_whole_array_no_level_sees_all_sites():
+    narrow, wide = (load_ablations().at("small", n) for n in (50_000, 50_001))
+    assert narrow.comparisons["sites"].reference == "all"
+    assert wide.comparisons["sites"].reference == "500"
+    assert list(wide.comparisons["sites"].levels) == ["50", "200", "500"]
+    assert {k: v for k, v in wide.comparisons.items() if k != "sites"} == {
+        k: v for k, v in narrow.comparisons.items() if k != "sites"
+    }
+    assert load_ablations().at("full", 50_001).comparisons["sites"].reference == "5000"
+
+
+def test_choices_are_the_widest_of_each_method():
+    levels = {"a": {}, "b": {"n_sites": 9}, "c": {"n_sites": 5, "selection": "variance"}}
+    comparison = {"question": "?", "reference": "a", "levels": levels}
+    grid = AblationGrid(scales=GRID.scales, comparisons={"x": comparison})
+
+    def chosen(selector):
+        return {each.method: each.k for each in grid.choices(selector)}
+
+    assert chosen(SiteSelector("ttest", 7)) == {"ttest": 9, "variance": 5}
+    assert chosen(SiteSelector("variance", 7)) == {"ttest": 9, "variance": 7}
+    assert grid.choices(None) is None  # the first level sees all
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
