@@ -29,7 +29,7 @@ from sklearn.metrics import roc_auc_score
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.hierarchy import Hierarchy, read_gene_sets, read_illumina_manifest
-from miracle_lib.training import stages
+from miracle_lib.training import convex_heads, stages
 
 T = TypeVar("T")
 THREADS = 2
@@ -93,7 +93,7 @@ def _layers(model: MiracleClassifier) -> list[torch.nn.Module]:
 def _clock_epochs() -> dict[str, list[float]]:
     """Note how long each epoch of each stage takes from now on."""
     seconds: dict[str, list[float]] = defaultdict(list)
-    for kind in (stages.GradientStage, stages.ConvexHeads):
+    for kind in (stages.GradientStage, convex_heads.ConvexHeads):
 
         def timed(stage: object, epoch: int, run: Callable = kind.run) -> object:
             start = time.perf_counter()

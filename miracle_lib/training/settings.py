@@ -9,6 +9,8 @@ from miracle_lib.model.heads import HEADS
 from miracle_lib.model.vae import Likelihood
 
 BLOCKS = ("pathways", "genes", "sites")
+AUTOENCODER = ("reconstruction", "kl")
+TASKS = ("task", "penalty")
 
 
 @dataclass(frozen=True)
@@ -222,8 +224,8 @@ class Stage:
     ----------
     name : str
     settings : StageSettings
-    losses : tuple of {"autoencoder", "tasks"}
-        What counts.
+    losses : tuple of str
+        What counts, by its name in `miracle_lib.training.losses.LOSSES`.
     trains : tuple of {"autoencoder", "heads"}
         What it changes.
     solver : {"adam", "convex"}
@@ -239,6 +241,11 @@ class Stage:
     solver: Literal["adam", "convex"] = "adam"
     on_trial: bool = False
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the tasks count; early stopping then watches them alone."""
+        return "task" in self.losses
+
 
 def list_stages(settings: Settings, stages: Literal["three", "joint"] = "three") -> list[Stage]:
     """Return the stages of a training, those without epochs left out.
@@ -248,16 +255,16 @@ def list_stages(settings: Settings, stages: Literal["three", "joint"] = "three")
     >>> [(stage.name, stage.solver) for stage in list_stages(PRESETS["default"])]
     [('autoencoder', 'adam'), ('heads', 'convex'), ('finetune', 'adam')]
     """
-    both = ("autoencoder", "tasks"), ("autoencoder", "heads")
+    both = AUTOENCODER + TASKS, ("autoencoder", "heads")
     if stages == "joint":
         epochs = settings.autoencoder.epochs + settings.finetune.epochs
         found = [Stage("joint", replace(settings.autoencoder, epochs=epochs), *both)]
     else:
         exact = settings.solver == "convex"
-        first = both if settings.heads_from_start else (("autoencoder",), ("autoencoder",))
+        first = both if settings.heads_from_start else (AUTOENCODER, ("autoencoder",))
         found = [
             Stage("autoencoder", settings.autoencoder, *first),
-            Stage("heads", settings.heads, ("tasks",), ("heads",), settings.solver),
+            Stage("heads", settings.heads, TASKS, ("heads",), settings.solver),
             Stage("finetune", settings.finetune, *both, on_trial=exact),
         ]
     return [stage for stage in found if stage.settings.epochs]

@@ -1,4 +1,4 @@
-"""The stages: autoencoder, heads on the frozen encoder, and everything at a lower rate."""
+"""A stage of training by gradient steps: the autoencoder, the heads, or both."""
 
 import math
 from collections.abc import Callable
@@ -7,29 +7,18 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
-from scipy.special import expit, log_expit
 from torch import Tensor
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.model import (
-    Heads,
-    TaskHeads,
-    kl_divergence,
-    kl_warmup,
-    masked_task_loss,
-    reconstruction_loss,
-)
+from miracle_lib.model import Heads, masked_task_loss
 from miracle_lib.model.weighting import Signals, Weighting
 from miracle_lib.training import processes
-from miracle_lib.training.convex import Blocks, HeadProblem, log_loss, pair_accuracy
 from miracle_lib.training.data import TrainingData, balanced_accuracy, mini_batches
+from miracle_lib.training.losses import LOSSES, Pass
 from miracle_lib.training.member import Member, halves
-from miracle_lib.training.prior import Prior
 from miracle_lib.training.settings import Settings, Stage, StageSettings
 
 Row = dict[str, Any]
-STEEPEST = 0.1  # least variance and scale of a penalty that gradient steps follow
-SETTLED = 0.01  # largest change of a task weight at which the heads are solved
 
 
 class Running(Protocol):
@@ -65,50 +54,6 @@ def task_columns(label: str, values: Tensor | np.ndarray, tasks: list[str]) -> R
     return {f"{label}[{task}]": float(v) for task, v in zip(tasks, values, strict=True)}
 
 
-def head_penalty(heads: Heads, prior: Prior, blocks: Blocks, subset: int = -1) -> Tensor:
-    """Return half the squared length of the head weights under their prior.
-
-    Heads that are no sum over blocks say themselves what is added to their loss.
-
-    Variances below a tenth of the mean count as a tenth: gradient steps cannot follow a steeper
-    penalty. Linear associations say nothing of interactions, so the inputs of hidden units all
-    have the same variance; a unit's input has an SD of 1, and the units of a block add up to a
-    logit with the SD that was found for linear heads, or 1 if that is more.
-    """
-    if not isinstance(heads, TaskHeads):
-        return heads.regularisation()
-    total = heads.bias.new_zeros(())
-    for number, (name, block) in enumerate(blocks.items()):
-        scale, head = prior.scale[:, number], heads.blocks[name]
-        unit = torch.where(block.unit.isinf(), 0.0, block.unit)
-        weight = head.output.weight[:, 0]
-        if head.hidden is None:
-            variance = block.variances[subset].T * scale[:, None] ** 2
-            # A block that the prior leaves out still has a penalty to divide by.
-            least = STEEPEST / len(unit) * np.maximum(scale[:, None], STEEPEST) ** 2
-            sd = torch.from_numpy(np.sqrt(np.maximum(variance, least))).to(unit)
-            total = total + _half_length(weight * unit / sd, prior.sharing, variance > 0)
-            continue
-        inner = (head.hidden.weight * unit * len(unit) ** 0.5).flatten(1)
-        total = total + _half_length(inner, prior.sharing)
-        sd = torch.from_numpy(np.maximum(scale, 1.0)).to(weight)
-        outer = weight * weight.shape[1] ** 0.5 / sd[:, None]
-        total = total + _half_length(outer, prior.sharing)
-    return total
-
-
-def _half_length(weight: Tensor, sharing: float, tied: np.ndarray | None = None) -> Tensor:
-    """Return half the squared length of weights (tasks x any) of SD 1, tied between the tasks.
-
-    Weights that the prior leaves out are not ``tied``: that one is 0 says nothing of the others.
-    """
-    rho = min(sharing, 0.98)
-    tie = torch.ones_like(weight) if tied is None else torch.from_numpy(tied).to(weight)
-    common = (weight * tie).sum(0).square() * rho / (1 - rho + rho * tie.sum(0))
-    own = weight.square() / (1 - rho * tie)
-    return 0.5 * (own.sum() - common.sum() / (1 - rho))
-
-
 class GradientStage:
     """Mini-batch training by Adam of the autoencoder, the heads, or both.
 
@@ -122,7 +67,8 @@ class GradientStage:
     tasks : list of str
     settings : Settings
     weighting, ceiling, penalty
-        Policy, single-task accuracies and penalty of the heads, if the tasks count.
+        Policy, single-task accuracies and penalty of the heads per labelled sample, if the tasks
+        count.
     seed : int
     """
 
@@ -143,9 +89,9 @@ class GradientStage:
     ) -> None:
         self.name, self.member, self.data, self.tasks = stage.name, member, data, tasks
         self.train, self.validation = train, validation
-        self.options, self.settings, self.seed = settings, stage.settings, seed
-        self.reconstructs = "autoencoder" in stage.losses
-        self.classifies = "tasks" in stage.losses
+        self.stage, self.settings, self.seed = stage, stage.settings, seed
+        self.options = settings
+        self.equal = torch.full((len(tasks),), 1 / len(tasks), dtype=torch.float64)
         self.weighting, self.ceiling, self.penalty = weighting, ceiling, penalty
         rate = stage.settings.learning_rate
         trained = []
@@ -166,7 +112,7 @@ class GradientStage:
     def run(self, epoch: int) -> Row:
         """Train for one epoch and measure."""
         weights = None
-        if self.classifies:
+        if self.stage.classifies:
             data = self.data
             seen, unseen = (
                 self.member.outputs(data.x, data.covariates, rows)
@@ -222,7 +168,8 @@ class GradientStage:
             if not processes.is_mine(number):
                 self.member.network.skip(len(piece))
                 continue
-            parts = self._share_of_losses(piece, rows, epoch, weights)
+            seen = self._pass(piece, rows, epoch, weights)
+            parts = {name: LOSSES[name].of(seen) for name in self.stage.losses}
             loss = reduce(torch.add, parts.values())
             self.refuse_infinite(float(loss.detach()), epoch)
             loss.backward()
@@ -233,25 +180,11 @@ class GradientStage:
         self.optimizer.step()
         return shown
 
-    def _share_of_losses(
-        self, piece: Tensor, rows: Tensor, epoch: int, weights: Tensor | None
-    ) -> dict[str, Tensor]:
-        """Return what some samples of a batch contribute to its losses."""
-        parts, logits = self._losses(piece, epoch, sample=None)
-        if weights is not None and logits is not None:
-            here, whole = ((~self.data.labels[part].isnan()).sum(0) for part in (piece, rows))
-            of_task = weights * (here / whole.clamp_min(1)).to(weights)
-            parts |= self.task_losses(logits, piece, of_task)
-        share = len(piece) / len(rows)
-        return {name: v if name == "task" else share * v for name, v in parts.items()}
-
-    def task_losses(self, logits: Tensor, rows: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Return the weighted loss of the tasks and the penalty of the heads."""
-        losses = masked_task_loss(logits, self.data.labels[rows])
-        parts = {"task": (weights.to(losses) * losses).sum()}
-        if self.penalty is not None:
-            parts["penalty"] = self.penalty(self.member.heads) / self._mean_task_size
-        return parts
+    def _pass(self, rows: Tensor, batch: Tensor, epoch: int, weights: Tensor | None) -> Pass:
+        """Return the pass of some samples of a batch; without weights, tasks count alike."""
+        weights = self.equal if weights is None else weights
+        of_stage = self.stage, self.options, weights, self.penalty
+        return Pass(self.member, self.data, rows, batch, epoch, *of_stage)
 
     def refuse_infinite(self, loss: float, epoch: int) -> None:
         """Stop a training that has diverged."""
@@ -261,62 +194,19 @@ class GradientStage:
                 f"a learning rate below {self.settings.learning_rate:g} may help"
             )
 
-    @property
-    def _mean_task_size(self) -> float:
-        """Labelled training samples per task: the penalty belongs to the sum over them."""
-        labelled = ~self.data.labels[self.train].isnan()
-        return float(labelled.sum()) / labelled.shape[1]
-
-    def _losses(
-        self, rows: Tensor, epoch: int, sample: bool | None
-    ) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Run the network; return the autoencoder's losses per value, and logits if they count."""
-        x, covariates = self.data.x, self.data.covariates
-        member, network = self.member, self.member.network
-        if not self.reconstructs:
-            with torch.no_grad():  # the encoder is frozen
-                blocks = member.blocks(x, covariates, rows)
-            return {}, member.heads(blocks)
-        sites = member.sites(x, rows)
-        output = network(sites, covariates[rows], sample=sample)
-        logits = None
-        if self.classifies:
-            logits = member.heads(member.blocks_of(x, output, rows))
-        reconstruction = reconstruction_loss(
-            output.reconstruction,
-            sites,
-            sites != 0,
-            likelihood=network.likelihood,
-            site_logvar=network.site_logvar,
-        )
-        kl = kl_divergence(output.mean, output.logvar).mean() / network.n_sites
-        scale = self.options.reconstruction_weight if self.classifies else 1.0
-        warm = kl_warmup(epoch, self.options.kl_warmup) if not self.classifies else 1.0
-        losses = {
-            "reconstruction": scale * reconstruction,
-            "kl": scale * warm * self.options.kl_weight * kl,
-        }
-        return losses, logits
-
     @torch.no_grad()
     def measure(self, rows: Tensor) -> Row:
         """Return losses on held-out samples; ``validation`` is what early stopping watches."""
         self.member.eval()
-        parts, logits = [], []
-        for batch in rows.split(self.member.chunk):
+        losses = {name: LOSSES[name] for name in self.stage.losses if LOSSES[name].on_samples}
+        row = {f"validation_{name}": 0.0 for name in losses}
+        for some in rows.split(self.member.chunk):
             # The KL term at full weight, so that epochs can be compared during warm-up.
-            losses, found = self._losses(batch, self.options.kl_warmup, sample=False)
-            parts.append({name: float(value) * len(batch) for name, value in losses.items()})
-            if found is not None:
-                logits.append(found)
-        row = {
-            f"validation_{name}": sum(part[name] for part in parts) / len(rows) for name in parts[0]
-        }
-        row["validation"] = sum(row.values())
-        if self.classifies:
-            of_task = masked_task_loss(torch.cat(logits), self.data.labels[rows])
-            row["validation_task"] = row["validation"] = float(of_task.mean())
-        return row
+            seen = self._pass(some, rows, self.options.kl_warmup, None)
+            for name, loss in losses.items():
+                row[f"validation_{name}"] += float(loss.of(seen))
+        watched = row["validation_task"] if self.stage.classifies else sum(row.values())
+        return row | {"validation": watched}
 
     @torch.no_grad()
     def task_weights(self, epoch: int, seen: tuple[Tensor, Tensor], unseen: Tensor) -> Tensor:
@@ -364,152 +254,3 @@ def task_gradients(logits: Tensor, labels: Tensor, shared: Tensor) -> Tensor:
     labelled = ~labels.isnan()
     error = torch.where(labelled, logits.sigmoid() - torch.nan_to_num(labels), 0.0)
     return (error / labelled.sum(0).clamp_min(1)).T @ shared
-
-
-class ConvexHeads:
-    """Heads on the frozen encoder, solved for exactly under the task weights of each epoch.
-
-    The problem is solved on all samples and without each inner fold in turn, so that policies see
-    the accuracy on samples that the solution has not seen. Weights are averaged over the epochs,
-    so that a policy that swings settles.
-
-    Parameters
-    ----------
-    member : Member
-    problem : HeadProblem
-    tasks : list of str
-    stage : StageSettings
-    weighting : Weighting
-    ceiling : Tensor
-    """
-
-    name = "heads"
-
-    def __init__(
-        self,
-        member: Member,
-        problem: HeadProblem,
-        tasks: list[str],
-        stage: StageSettings,
-        weighting: Weighting,
-        ceiling: Tensor,
-    ) -> None:
-        self.member, self.problem, self.settings = member, problem, stage
-        self.tasks, self.weighting, self.ceiling = tasks, weighting, ceiling
-        # One row per fold left out; the last one leaves out nothing.
-        self.solutions = np.zeros((len(problem.folds) + 1, problem.n_unknowns))
-        self.weights = np.ones(len(tasks))
-        self.moved, self.started = np.inf, False
-
-    def run(self, epoch: int) -> Row:
-        """Re-weight the tasks and solve."""
-        before = self.weights.copy()
-        weights = self.weighting(self._signals(epoch)).numpy()
-        self.weights += (weights - self.weights) / (epoch + 1)
-        self.moved = float(np.abs(self.weights - before).max())
-        self.started |= self.moved >= SETTLED
-        if epoch == 0 or self.moved > 0:
-            self._solve()
-        seen, unseen = self._by_task(log_loss)
-        a = self.solutions[-1][: len(self.problem.pairs)]
-        row: Row = {
-            "task": float((self.weights * seen).sum()),
-            "penalty": 0.5 * float(a @ a) * len(self.tasks) / len(a),
-            "validation_task": float(unseen.mean()),
-            "validation": float(unseen.mean()),
-        }
-        return row | task_columns("weight", self.weights, self.tasks)
-
-    def _solve(self) -> None:
-        """Solve without each fold, and on all samples."""
-        for subset, start in enumerate(self.solutions):
-            self.solutions[subset] = self.problem.solve(subset, self.weights, start)
-
-    def solve_under(self, weights: np.ndarray) -> None:
-        """Solve under given task weights."""
-        self.weights = weights
-        self._solve()
-
-    def held_out_losses(self, fold: int) -> np.ndarray:
-        """Return the losses of a fold's pairs unseen, all tasks weighing alike."""
-        folds = self.problem.folds
-        out = ~folds.kept(folds.index(fold))
-        pairs, logits = self.problem.pairs.take(out), self._out_of_fold()[out]
-        size = np.bincount(pairs.task, minlength=len(self.tasks))[pairs.task]
-        return -log_expit((2 * pairs.label - 1) * logits) / size
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the task weights have settled; the solution then has too.
-
-        Policies that follow the losses start from heads that predict nothing, and so from equal
-        weights: what has never moved has not settled.
-        """
-        return self.started and self.moved < SETTLED
-
-    def write(self, without_fold: int) -> None:
-        """Set the heads to the solution without a fold, each weight where the prior has it."""
-        subset = self.problem.folds.index(without_fold)
-        self.problem.write(self.solutions[subset], cast(TaskHeads, self.member.heads), subset)
-
-    def finish(self) -> None:
-        """Set the heads to the solution on all samples, credited to genes and pathways."""
-        problem, heads = self.problem, cast(TaskHeads, self.member.heads)
-        problem.write(self.solutions[-1], heads)
-        values = {name: block.values for name, block in problem.blocks.items()}
-        pairs = problem.pairs
-        with torch.no_grad():
-            moved = -heads(values)
-            self.member.credit_nodes()
-            moved = (moved + heads(values)).double().cpu().numpy()[pairs.row, pairs.task]
-            mean = np.bincount(pairs.task, moved) / np.bincount(pairs.task)
-            heads.bias.sub_(torch.from_numpy(mean).to(heads.bias))
-
-    def _out_of_fold(self) -> np.ndarray:
-        """Return each pair's logit from the solution without its fold."""
-        return self.problem.gathered(list(self.solutions))
-
-    def _by_task(self, measure: Callable[..., np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Measure on the samples solved for, and on samples not seen."""
-        pairs, n_tasks = self.problem.pairs, len(self.tasks)
-        seen = self.problem.logits(-1, self.solutions[-1])
-        return measure(pairs, seen, n_tasks), measure(pairs, self._out_of_fold(), n_tasks)
-
-    def _signals(self, epoch: int) -> Signals:
-        """Describe the tasks as the current solutions leave them."""
-        pairs, n_tasks = self.problem.pairs, len(self.tasks)
-        sizes = np.bincount(pairs.task, minlength=n_tasks)
-
-        def gradients() -> Tensor:
-            error = expit(self.problem.logits(-1, self.solutions[-1])) - pairs.label
-            block = next(iter(self.problem.blocks.values()))
-            rows = (block.values - block.mean).double().cpu().numpy()[pairs.row]
-            by_task = np.zeros((n_tasks, rows.shape[1]))
-            np.add.at(by_task, pairs.task, (error / sizes[pairs.task])[:, None] * rows)
-            return torch.from_numpy(by_task)
-
-        return Signals(
-            epoch,
-            torch.from_numpy(self._by_task(log_loss)[0]),
-            torch.from_numpy(self._by_task(pair_accuracy)[1]),
-            self.ceiling,
-            torch.from_numpy(sizes),
-            gradients,
-        )
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return solutions and policy."""
-        return {
-            "solutions": torch.from_numpy(self.solutions.copy()),
-            "weights": torch.from_numpy(self.weights.copy()),
-            "moved": self.moved,
-            "started": self.started,
-            "weighting": self.weighting.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a state."""
-        self.solutions = state["solutions"].numpy().copy()
-        self.weights = state["weights"].numpy().copy()
-        self.moved, self.started = state["moved"], state["started"]
-        self.weighting.load_state_dict(state["weighting"])

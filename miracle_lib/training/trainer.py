@@ -16,19 +16,14 @@ from miracle_lib.model.weighting import Weighting, make_weighting
 from miracle_lib.training import processes
 from miracle_lib.training.checkpoint import Checkpoint
 from miracle_lib.training.convex import Block, Blocks, Folds, HeadProblem, fit_prior, pair_accuracy
+from miracle_lib.training.convex_heads import ConvexHeads
 from miracle_lib.training.data import TrainingData, inner_folds
 from miracle_lib.training.member import Member
+from miracle_lib.training.penalty import head_penalty
 from miracle_lib.training.prior import Prior, labelled_pairs
 from miracle_lib.training.relatives import Relatives
 from miracle_lib.training.settings import Settings, Stage, list_stages
-from miracle_lib.training.stages import (
-    ConvexHeads,
-    GradientStage,
-    Row,
-    Running,
-    epoch_seed,
-    head_penalty,
-)
+from miracle_lib.training.stages import GradientStage, Row, Running, epoch_seed
 
 CALIBRATION_SAMPLES = 128
 UNTUNED = 2.0  # standard deviation of a logit where it is not found from the data
@@ -272,7 +267,7 @@ class MemberFit:
             if number < state.get("stage_number", 0):
                 continue
             entry = copy.deepcopy(member.state_dict())
-            if "tasks" in stage.losses and heads is None:
+            if stage.classifies and heads is None:
                 heads = self.convex_heads()
                 if "heads" in state:
                     heads.load_state_dict(state["heads"])
@@ -344,14 +339,19 @@ class MemberFit:
             trainer.settings,
             weighting=None if heads is None else trainer.policy(stage.name, self.index),
             ceiling=common.ceiling,
-            penalty=None if heads is None else self._penalty(heads.problem),
+            penalty=None if heads is None else self._penalty(heads.problem, train),
             seed=epoch_seed(trainer.seed, "stage", self.index),
         )
 
-    def _penalty(self, problem: HeadProblem) -> Callable[[Heads], Tensor]:
-        """Return the penalty of the heads, from labels outside the fold that is held out."""
+    def _penalty(self, problem: HeadProblem, train: Tensor) -> Callable[[Heads], Tensor]:
+        """Return the penalty of the heads, from labels outside the fold that is held out.
+
+        It belongs to the sum over the labelled samples of a task, whose mean is what counts.
+        """
         subset = problem.folds.index(self.fold)
-        return lambda heads: head_penalty(heads, problem.prior, problem.blocks, subset)
+        labelled = ~self.trainer.data.labels[train].isnan()
+        size = float(labelled.sum()) / labelled.shape[1]
+        return lambda heads: head_penalty(heads, problem.prior, problem.blocks, subset) / size
 
     def convex_heads(self) -> ConvexHeads:
         """Set up the heads on the encoder as it is."""

@@ -3,7 +3,6 @@ import subprocess
 import sys
 import textwrap
 from functools import partialmethod
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,14 +12,15 @@ from miracle_lib import training
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
-from miracle_lib.model import MaskedLinear, TaskHeads
+from miracle_lib.model import MaskedLinear
 from miracle_lib.model.weighting import POLICIES
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.training import PRESETS, Checkpoint, Trainer, TrainingData, make_settings
 from miracle_lib.training.convex import HeadProblem
+from miracle_lib.training.penalty import head_penalty
 from miracle_lib.training.prior import Prior
 from miracle_lib.training.settings import list_stages
-from miracle_lib.training.stages import GradientStage, head_penalty, task_gradients
+from miracle_lib.training.stages import GradientStage, task_gradients
 from miracle_lib.training.trainer import Common, MemberFit
 
 TASKS = ["MS", "RA"]
@@ -173,8 +173,8 @@ def test_every_member_starts_from_weights_of_its_own():
 def test_stages_are_a_list_of_what_counts_and_what_is_trained():
     stages = list_stages(make_settings("paper", (1, 0, 1), None, None))
     assert [(stage.name, stage.losses, stage.on_trial) for stage in stages] == [
-        ("autoencoder", ("autoencoder",), False),
-        ("finetune", ("autoencoder", "tasks"), False),
+        ("autoencoder", ("reconstruction", "kl"), False),
+        ("finetune", ("reconstruction", "kl", "task", "penalty"), False),
     ]
     exact = list_stages(make_settings("default", None, None, None))
     assert [stage.solver for stage in exact] == ["adam", "convex", "adam"]
@@ -188,7 +188,7 @@ def test_the_codes_heads_are_trained_from_the_first_stage_on():
     assert described[1:] == coded[1:]
     assert described[0].trains == ("autoencoder",)
     assert coded[0].trains == ("autoencoder", "heads")
-    assert coded[0].losses == ("autoencoder", "tasks")
+    assert coded[0].losses == ("reconstruction", "kl", "task", "penalty")
     assert [stage.settings.epochs for stage in coded] == [800, 800, 800]
 
 
@@ -302,29 +302,6 @@ def test_loss_that_is_not_finite_is_named_with_stage_and_epoch():
     trainer.settings = make_settings("default", (3, 3, 3), (1e30, 1e-3, 1e-4), 32)
     with pytest.raises(MiracleError, match=r"loss became .* in stage 'autoencoder', epoch \d"):
         trainer.fit()
-
-
-@pytest.mark.parametrize(("found", "used"), [(3.0, 3.0), (0.01, 1.0)])
-def test_penalty_of_a_hidden_layer_is_the_length_of_its_weights_in_prior_sds(found, used):
-    x = torch.randn(50, 2, dtype=torch.float64) * torch.tensor([1.0, 5.0])
-    block = SimpleNamespace(unit=x.std(0, correction=0))
-    heads = TaskHeads({"genes": 2}, 1, hidden=3, seed=0).double()
-    with torch.no_grad():
-        heads.blocks["genes"].output.specific.copy_(torch.tensor([[[1.0, 2.0, 0.0]]]))
-    inner = heads.blocks["genes"].hidden.weight[0] * block.unit * 2**0.5
-    expected = 0.5 * (inner.square().sum() + 3 * (1 + 4) / used**2)
-    got = head_penalty(heads, Prior(np.array([[found]]), 0.0), {"genes": block})
-    assert got.item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_penalty_of_linear_heads_is_the_length_of_their_weights_in_prior_sds():
-    variance = np.array([[0.75], [0.25]])
-    block = SimpleNamespace(unit=torch.tensor([1.0, 5.0]), variances=[variance])
-    heads = TaskHeads({"genes": 2}, 1)
-    with torch.no_grad():
-        heads.blocks["genes"].output.specific.copy_(torch.tensor([[[3.0, 1.0]]]))
-    got = head_penalty(heads, Prior(np.array([[2.0]]), 0.0), {"genes": block})
-    assert got.item() == pytest.approx(0.5 * (9 / 0.75 + 25 / 0.25) / 4, rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [[0.0, 0.0, 4.0], [2.0, 2.0, 3.0]])
