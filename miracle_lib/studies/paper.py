@@ -15,7 +15,8 @@ from miracle_lib.evaluation.grid import Cell, Data, Tables, run_grid
 from miracle_lib.evaluation.splits import Fold, make_folds
 from miracle_lib.evaluation.validation import evaluate_fold, scores_of
 from miracle_lib.hierarchy import Hierarchy
-from miracle_lib.preprocessing import SiteSelector
+from miracle_lib.preprocessing import SiteImputer, SiteSelector
+from miracle_lib.preprocessing.table import cohort_of
 from miracle_lib.samples import Samples
 from miracle_lib.studies.replicates import mean_interval
 from miracle_lib.training.settings import PAPER, STAGES
@@ -81,7 +82,7 @@ def variants() -> dict[str, dict[str, Any]]:
 
 def network(
     settings: dict[str, Any], hierarchy: Hierarchy, epochs: int, seed: int
-) -> BaseEstimator:
+) -> MiracleClassifier:
     """Make a network of the study; the paper's with fewer epochs and as much higher rates.
 
     Parameters
@@ -127,6 +128,31 @@ def random_splits(samples: Samples, n: int, random_state: int = 0) -> Iterator[F
         yield Fold(0, number, np.sort(order[test:]), np.sort(order[:test]))
 
 
+def absent_as_zero(samples: Samples) -> Samples:
+    """Put 0 where a sample's cohort did not measure a site at all, as the paper's union of sites.
+
+    Single missing values stay missing.
+
+    Examples
+    --------
+    >>> values = pd.DataFrame({"cg1": [0.2, np.nan], "cg2": [np.nan, np.nan]}, list("ab"))
+    >>> absent_as_zero(Samples(values, cohort="A")).values.to_numpy().tolist()
+    [[0.2, 0.0], [nan, 0.0]]
+    """
+    cohort = cohort_of(samples.values, "all" if samples.cohort is None else samples.cohort)
+    measured = samples.values.notna().groupby(cohort).transform("any")
+    return samples.replace(values=samples.values.where(measured, 0.0))
+
+
+def filled(samples: Samples, train: Samples) -> Samples:
+    """Fill what is missing with the training's mean of the cohort, or of all where it has none.
+
+    For networks that read beta values as they are; what standardises reads the mean anyway.
+    """
+    imputer = SiteImputer().fit(train.values, cohort=train.cohort)
+    return samples.replace(values=imputer.transform(samples.values, samples.cohort))
+
+
 def paper_cell(
     method: str,
     protocol: str,
@@ -144,7 +170,7 @@ def paper_cell(
     splits = random_splits if "split" in parts else _grouped_folds
     fold = list(splits(samples, n_splits, random_state))[split]
     if "zeros" in parts:
-        samples = samples.replace(values=samples.values.fillna(0.0))
+        samples = absent_as_zero(samples)
     known = samples if "leak" in parts else samples.take(fold.train)
     chosen = SiteSelector("ttest", n_sites).fit(known.values, known.labels).sites_
     samples = samples.replace(values=samples.values[chosen])
@@ -155,6 +181,8 @@ def paper_cell(
         coded = method == CODED
         graph = tied_to_all(hierarchy, site_gene, chosen) if coded else hierarchy
         estimator = network(variants()[method], graph, epochs, random_state + split)
+        if estimator.design.scale == "raw":
+            samples = filled(samples, samples.take(fold.train))
     predictions, _ = evaluate_fold(estimator, samples, fold)
     return {"scores": scores_of(predictions)[["task", "auroc", "n"]]}
 

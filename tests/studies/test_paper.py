@@ -18,6 +18,8 @@ from miracle_lib.studies.paper import (
     PATH,
     PROTOCOLS,
     STRICT,
+    absent_as_zero,
+    filled,
     network,
     paper_cell,
     random_splits,
@@ -70,6 +72,26 @@ def test_each_protocol_adds_one_thing_to_the_one_before():
     parts = list(PROTOCOLS.values())
     assert [len(each) for each in parts] == [0, 1, 2, 3]
     assert all(set(a) < set(b) for a, b in pairwise(parts))
+
+
+def test_only_sites_that_a_cohort_did_not_measure_are_zero():
+    nan = np.nan
+    values = pd.DataFrame(
+        [[0.2, nan, 0.5], [nan, nan, 0.7], [0.6, 0.8, nan], [0.8, 0.4, nan]],
+        list("abcd"),
+        ["cg1", "cg2", "cg3"],
+    )
+    samples = Samples(values, cohort=pd.Series(list("AABB"), list("abcd")))
+    zeroed = absent_as_zero(samples)
+    expected = [[0.2, 0, 0.5], [nan, 0, 0.7], [0.6, 0.8, 0], [0.8, 0.4, 0]]
+    np.testing.assert_array_equal(zeroed.values, expected)
+    # The single missing value is the mean of its cohort in the training part under either protocol.
+    expected[1][0] = 0.2
+    train = [0, 1, 2]
+    np.testing.assert_allclose(filled(zeroed, zeroed.take(train)).values, expected, atol=1e-6)
+    ours = filled(samples, samples.take(train)).values
+    assert ours.loc["b"].tolist() == pytest.approx([0.2, 0.8, 0.7])
+    assert ours.loc["d", "cg3"] == pytest.approx(0.6)  # no one of its cohort: mean over all
 
 
 def test_random_splits_are_three_quarters_and_know_no_subjects(world):
