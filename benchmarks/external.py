@@ -64,7 +64,7 @@ def main() -> None:
             table = falls(scores, metric).drop(columns=["task", "train"])
             print(f"\n{metric}\n\n{table.to_markdown(index=False, floatfmt='.3f')}", flush=True)
         table = calibration_table(scores)
-        print(f"\ncalibration of MIRACLE\n\n{table.to_markdown(index=False, floatfmt='.2f')}")
+        print(f"\ncalibration of MIRACLE\n\n{table.to_markdown(index=False)}")
 
 
 if __name__ == "__main__":
