@@ -40,7 +40,7 @@ def as_table(frame: pd.DataFrame, digits: int = 2, names: Mapping[str, str] | No
     frame : DataFrame
         Columns named ``p_value``, ``q_value`` or alike hold p-values. A running index is left out.
     digits : int, default 2
-        Decimal places of numbers that are no p-values and no counts; small ones keep as many
+        Decimal places of numbers that are no p-values and no counts; those that would be 0 keep two
         significant digits.
     names : mapping of str to str, optional
         What columns are called on the page; default: their names with spaces.
@@ -102,8 +102,10 @@ def _cell(value: Any, column: str, digits: int) -> str:
 
 def _number(value: float, digits: int) -> str:
     """Decimal places, or significant digits where a small number would be 0."""
-    if value and abs(value) < 0.5 * 10**-digits:
-        return f"{value:.1g}"
+    if 1e-6 <= abs(value) < 0.5 * 10**-digits:
+        return np.format_float_positional(value, precision=2, fractional=False, trim="-")
+    if 0 < abs(value) < 1e-6:
+        return f"{value:.1e}"
     return f"{value:,.{digits}f}".replace("-0." + "0" * digits, "0." + "0" * digits)
 
 

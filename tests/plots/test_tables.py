@@ -40,6 +40,21 @@ def test_each_kind_of_cell_is_written_as_it_is_read():
     assert cells.columns.name == "gene set"
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (9.31e-5, "0.000093"),
+        (-4e-4, "-0.0004"),
+        (0.0005, "0.001"),
+        (2.5e-9, "2.5e-09"),
+        (0.0, "0.000"),
+    ],
+)
+def test_a_small_spread_keeps_two_digits(value, text):
+    cell = as_table(pd.DataFrame({"sd": [value, 0.25]}), 3).cells.loc[0, "sd"]
+    assert cell == text
+
+
 def test_a_running_index_is_left_out_and_a_named_one_kept():
     frame = pd.DataFrame({"x": [1.0]})
     assert "<th>0</th>" not in as_table(frame)._repr_html_()
