@@ -286,11 +286,13 @@ def paper(protocols: pd.DataFrame, changes: pd.DataFrame, verdicts: pd.DataFrame
     """
     table = protocols.pivot(index="method", columns="protocol", values="mean")
     ours, theirs = (protocols["protocol"].iloc[place] for place in (0, -1))
-    score = table[ours].map("{:.2f}".format)
+    spread = protocols.pivot(index="method", columns="protocol", values="sd")[ours]
+    score = table[ours].map("{:.2f}".format) + spread.map(" ({:.3f})".format)
     gain = (table[theirs] - table[ours]).map(_signed)
     described, tuned = "paper, as described", "logistic regression, tuned"
     found = (
-        f"under our protocol the paper's network reaches an AUROC of {score[described]} as "
+        f"under our protocol the paper's network reaches an AUROC (SD over splits) of "
+        f"{score[described]} as "
         f"described and {score['paper, as coded']} as coded, tuned logistic regression "
         f"{score[tuned]} and ours {score['ours']}; the paper's protocol changes these by "
         f"{gain[described]}, {gain['paper, as coded']}, {gain[tuned]} and {gain['ours']}"
@@ -300,8 +302,9 @@ def paper(protocols: pd.DataFrame, changes: pd.DataFrame, verdicts: pd.DataFrame
     number = verdicts["verdict"].value_counts()
     sentences = (
         f"of its parts, changed alone, *{best['change']}* does most "
-        f"({_signed(best['difference'])}); of {len(verdicts)} sentences {number.get('holds', 0)} "
-        f"hold and {number.get('does not hold', 0)} do not"
+        f"({_signed(best['difference'])}, SD {best['sd_difference']:.3f}); of {len(verdicts)} "
+        f"sentences {number.get('holds', 0)} hold, {number.get('does not hold', 0)} do not, and "
+        "the others cannot be told here or hold by construction"
     )
     limit = (
         "the paper's table of results could not be had, so that none of its numbers is compared, "
@@ -348,11 +351,13 @@ def another_hospital(
             f"{spoiled['without']:.2f}"
         )
         limit = "a hospital that differs in another way than the cohorts tested here"
-    few = curve[curve["n"] == curve["n"].min()].groupby("method", sort=False)["auroc"].mean()
+    few = curve[curve["n"] == curve["n"].min()]
+    few = few.groupby("method", sort=False)[["auroc", "sd"]].mean()
     small = "with one disease, or small cohorts only, what others lend cannot be measured"
     if len(few):
-        scored = [f"{_plain(name)} {auroc:.2f}" for name, auroc in few.items()]
-        small = f"from {curve['n'].min()} samples of a disease: {_joined(scored)}"
+        scored = [f"{_plain(row.Index)} {row.auroc:.2f} ({row.sd:.2f})" for row in few.itertuples()]
+        n = curve["n"].min()
+        small = f"from {n} samples of a disease (SD over draws): {_joined(scored)}"
     return _opening(fell, small, limit)
 
 

@@ -351,7 +351,7 @@ def falls(scores: pd.DataFrame, metric: str = "auroc") -> pd.DataFrame:
 
 
 def calibration_table(scores: pd.DataFrame, method: str = OWN) -> pd.DataFrame:
-    """Brier score, and intercept and slope of calibration, of one method in every view.
+    """Brier score, intercept and slope of calibration of one method in every view, with intervals.
 
     Parameters
     ----------
@@ -362,12 +362,16 @@ def calibration_table(scores: pd.DataFrame, method: str = OWN) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        test, where, view; brier, intercept, slope. Within, the views that change the training.
+        test, where, view; brier, intercept, slope as text: estimate (low to high), 95 % over
+        patients. Within, the views that change the training.
     """
     chosen = scores[(scores["method"] == method) & (scores["metric"] != "auroc")]
     home = [name for name, view in VIEWS.items() if view == view.at_home]
     chosen = chosen[(chosen["where"] == "without") | chosen["view"].isin(home)]
+    text = [f"{row.estimate:.2f} ({row.low:.2f} to {row.high:.2f})" for row in chosen.itertuples()]
     keys = ["test", "where", "view"]
-    wide = chosen.pivot_table("estimate", keys, "metric", sort=False, observed=True)
+    wide = chosen.assign(text=text).pivot_table(
+        "text", keys, "metric", aggfunc="first", sort=False, observed=True
+    )
     wide.columns = [str(name).removeprefix("calibration_") for name in wide.columns]
     return wide.reset_index()

@@ -55,6 +55,7 @@ def test_what_the_chapter_shows(two):
     assert set(rounds["test"]) == {"Simulated MS", FAR}
     table = calibration_table(scores)
     assert list(table.columns) == ["test", "where", "view", "brier", "intercept", "slope"]
+    assert table["brier"].str.fullmatch(r"0\.\d\d \(0\.\d\d to 0\.\d\d\)").all()
     assert "level" not in set(table.loc[table["where"] == "within", "view"])
     assert len(plots.within_and_without(scores).axes) == 1
     assert len(plots.causes(scores).axes) == 2

@@ -182,6 +182,7 @@ def test_the_paper_is_opened_with_its_scores_and_sentences():
             "method": methods * 2,
             "protocol": ["ours"] * 4 + ["sites chosen on all samples"] * 4,
             "mean": [0.6, 0.5, 0.9, 0.85, 0.65, 0.5, 0.91, 0.95],
+            "sd": [0.03, 0.02, 0.00009, 0.01, 0.1, 0.1, 0.1, 0.1],
         }
     )
     changes = pd.DataFrame(
@@ -189,11 +190,14 @@ def test_the_paper_is_opened_with_its_scores_and_sentences():
             "how": ["alone", "alone", "alone", "one after the other"],
             "change": ["paper, as described", "no ReLU", "linear heads", "ours"],
             "difference": [0.0, -0.1, 0.2, 0.3],
+            "sd_difference": [0.0, 0.01, 0.02, 0.03],
         }
     )
     verdicts = pd.DataFrame({"verdict": ["holds", "does not hold", "holds", "by construction"]})
     text = openings.paper(protocols, changes, verdicts)
-    assert "reaches an AUROC of 0.60 as described and 0.50 as coded" in text
-    assert "tuned logistic regression 0.85 and ours 0.90" in text
-    assert "*linear heads* does most (+0.200); of 4 sentences 2 hold and 1 do not" in text
+    assert (
+        "an AUROC (SD over splits) of 0.60 (0.030) as described and 0.50 (0.020) as coded" in text
+    )
+    assert "tuned logistic regression 0.85 (0.010) and ours 0.90 (0.000)" in text
+    assert "*linear heads* does most (+0.200, SD 0.020); of 4 sentences 2 hold, 1 do not" in text
     assert text.count("*What it cannot show*") == 1

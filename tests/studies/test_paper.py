@@ -18,6 +18,7 @@ from miracle_lib.studies.paper import (
     PATH,
     PROTOCOLS,
     STRICT,
+    _shared,
     absent_as_zero,
     filled,
     network,
@@ -182,7 +183,10 @@ def test_summaries_by_hand():
 
 
 def test_a_sentence_holds_fails_or_cannot_be_told_as_its_interval_says():
-    scores = table_of(**{DESCRIBED: 0.6, CODED: 0.9, OURS: 0.8, "logistic regression, tuned": 0.8})
+    means = {DESCRIBED: 0.6, CODED: 0.9, OURS: 0.8, "logistic regression, tuned": 0.8}
+    means |= {f"paper, but: {name}": 0.6 for name in CHANGES}
+    means["paper, but: no Kullback-Leibler term"] = 0.5
+    scores = table_of(**means)
     scores.loc[scores["method"] == OURS, "auroc"] += [0.1, -0.1, 0.05, -0.05]
     effects = pd.DataFrame(
         [
@@ -192,14 +196,33 @@ def test_a_sentence_holds_fails_or_cannot_be_told_as_its_interval_says():
         ],
         columns=["comparison", "level", "reference", "task", "difference", "low", "high"],
     )
-    named = pd.DataFrame({"MS": [True, True, False], "RA": [True, False, False]})
-    found = verdicts(scores, effects, named).set_index("sentence")["verdict"]
+    table = verdicts(scores, effects, named(["P1", "P2"], ["P1", "P2"])).set_index("sentence")
+    found = table["verdict"]
     assert found.head(3).tolist() == ["does not hold", "holds", "cannot be told here"]
     assert found["Learning the tasks together improves prediction"] == "holds"
     assert found["The annotation is what predicts"] == "does not hold"
     assert found["Sampling and the Kullback-Leibler term prevent overfitting"] == "holds"
-    assert found["Common functions of methylation across diseases"] == "holds"
-    alone = verdicts(scores, effects, named[["MS"]]).set_index("sentence")
-    row = alone.loc["Common functions of methylation across diseases"]
-    assert row["verdict"] == "does not hold"
-    assert row["evidence"].startswith("0 of 2 pathways named")
+    assert found["... sampling, in the paper's network"] == "cannot be told here"
+    assert found["... the Kullback-Leibler term, in the paper's network"] == "holds"
+    assert "over 2 tasks x 2 folds of our protocol" in table["evidence"].iloc[0]
+
+
+def named(*tasks):
+    """Which of 40 pathways each task names."""
+    names = pd.Index([f"P{i}" for i in range(40)])
+    return pd.DataFrame({f"T{number}": names.isin(each) for number, each in enumerate(tasks)})
+
+
+def test_common_functions_are_more_than_as_many_named_at_random():
+    some = [f"P{i}" for i in range(6)]
+    verdict, evidence = _shared(named(some, some))
+    assert verdict == "holds"
+    # 6 of 40 twice: 0.9 in common by chance
+    assert evidence.startswith("6 of 6 pathways named are named in several tasks; 0.9 (95% 0 to")
+    assert (
+        _shared(named(some, ["P5", *(f"P{i}" for i in range(10, 15))]))[0] == "cannot be told here"
+    )
+    many = [f"P{i}" for i in range(20)]
+    assert _shared(named(many, [f"P{i}" for i in range(20, 40)]))[0] == "does not hold"
+    # one task has nothing to share
+    assert _shared(named(some))[0] == "cannot be told here"
