@@ -7,22 +7,47 @@ import pandas as pd
 from miracle_lib import interpretation as interpret
 from miracle_lib.evaluation.validation import fitted
 from miracle_lib.pipeline.answers import explanations
-from miracle_lib.pipeline.data import all_samples, graph, site_gene
+from miracle_lib.pipeline.data import graph, samples_at, site_gene
 from miracle_lib.pipeline.models import ablation_results, classifier, workers
 from miracle_lib.pipeline.run import Run, step
+from miracle_lib.pipeline.selection import MORE, choose, samples_of, write_sites
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.studies import paper_reproduced
 from miracle_lib.studies import verdicts as judge
-from miracle_lib.studies.paper import DESCRIBED, N_SITES, NETWORKS, network
+from miracle_lib.studies.paper import (
+    DESCRIBED,
+    N_SITES,
+    N_SPLITS,
+    NETWORKS,
+    absent_as_zero,
+    network,
+    training_sets,
+)
 
 LINEAR, BENT = "ours, linear by construction", "ours with tanh and a hidden layer"
 
 
-@step(uses=("seed", "grid", "paper_epochs"), after=("hierarchy",))
+@step(uses=("seed", "grid"), after=("samples",))
+def paper_candidates(run: Run, folder: Path) -> None:
+    """Choose the sites of every split of every protocol."""
+    bare, grid = samples_at(run, []), run.parameters.grid
+    sets = list(training_sets(bare, N_SPLITS[grid], run.parameters.seed))
+
+    def as_in_paper(block: pd.DataFrame) -> pd.DataFrame:
+        return absent_as_zero(bare.replace(values=block)).values
+
+    chosen = [
+        choose(run, sets, [SiteSelector("ttest", N_SITES)], more=MORE, change=change)
+        for change in (None, as_in_paper)
+    ]
+    write_sites(chosen[0].union(chosen[1]), folder)
+
+
+@step(uses=("seed", "grid", "paper_epochs"), after=("hierarchy", "paper_candidates"))
 def paper(run: Run, folder: Path) -> None:
     """Cross networks with protocols and change the paper's network part by part."""
     scores = paper_reproduced(
-        all_samples(run),
+        samples_of(run, "paper_candidates"),
         graph(run),
         site_gene(run),
         folder / "cells",
@@ -33,10 +58,10 @@ def paper(run: Run, folder: Path) -> None:
     scores.to_csv(folder / "scores.csv")
 
 
-@step(uses=("seed", "paper_epochs", "device", "weighting"), after=("hierarchy",))
+@step(uses=("seed", "paper_epochs", "device", "weighting"), after=("hierarchy", "paper_candidates"))
 def attributions(run: Run, folder: Path) -> None:
     """Ask three ways of attribution of a network that is linear and of two that are not."""
-    samples = all_samples(run)
+    samples = samples_of(run, "paper_candidates")
     chosen = SiteSelector("ttest", N_SITES).fit_transform(samples.values, samples.labels)
     samples, ours = samples.replace(values=chosen), classifier(run)
     models = {

@@ -6,11 +6,12 @@ loaded.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from anndata import AnnData
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
@@ -32,13 +33,13 @@ MORE = 0.01  # share of sites chosen beyond those asked for: sums round otherwis
 def chosen(run: Run, folder: Path) -> None:
     """Choose sites on all samples, for the fits that no score comes from."""
     every = np.arange(len(merged_samples(run)))
-    _write_sites(_select(run, [every], _own_choice(run)), folder)
+    write_sites(choose(run, [every], _own_choice(run)), folder)
 
 
 @step(uses=("seed", "selection", "n_sites", "n_folds", "n_repeats"), after=("samples",))
 def candidates(run: Run, folder: Path) -> None:
     """Choose sites in every fold of the run at once: what none of them chooses is not loaded."""
-    _write_sites(_select(run, _trainings(run), _own_choice(run), more=MORE), folder)
+    write_sites(choose(run, _trainings(run), _own_choice(run), more=MORE), folder)
 
 
 @step(uses=("seed", "selection", "n_sites", "grid"), reads=("ablations",), after=("samples",))
@@ -54,7 +55,7 @@ def study_candidates(run: Run, folder: Path) -> None:
         "small_cohorts": (small_cohorts.training_sets(samples, grid, seed), _own_choice(run)),
     }
     for study, (trainings, selectors) in studies.items():
-        _write_sites(_select(run, trainings, selectors, more=MORE), folder, study)
+        write_sites(choose(run, trainings, selectors, more=MORE), folder, study)
 
 
 def ablation_plan(run: Run) -> AblationGrid:
@@ -68,23 +69,46 @@ def _own_choice(run: Run) -> list[SiteSelector] | None:
     return None if selector is None else [selector]
 
 
-def _select(
+def choose(
     run: Run,
     trainings: Iterable[np.ndarray],
     selectors: list[SiteSelector] | None,
     more: float = 0.0,
+    change: Callable[[pd.DataFrame], pd.DataFrame] | None = None,
 ) -> pd.Index:
-    """Sites chosen on any of some sets of samples, in one pass over the values per selector."""
+    """Sites chosen on any of some sets of samples, in one pass over the values per selector.
+
+    Parameters
+    ----------
+    run : Run
+    trainings : iterable of arrays of int
+        Positions of the samples of each set.
+    selectors : list of SiteSelector, or None
+        None: all sites.
+    more : float, default 0.0
+        Share of sites chosen beyond those that a selector asks for.
+    change : callable, optional
+        What is done to the values of some sites before: DataFrame to DataFrame.
+    """
     merged, trainings = merged_samples(run), list(trainings)
     if selectors is None:
         return merged.var_names
     labels, wanted = samples_at(run, []).labels, np.zeros(merged.n_vars, bool)
     for selector in selectors if trainings else []:
         generous = SiteSelector(selector.method, math.ceil(selector.k * (1 + more)))
-        blocks = site_blocks(merged)
+        blocks = _changed(merged, change) if change else site_blocks(merged)
         for sites in select_in_each(blocks, merged.var_names, labels, trainings, generous):
             wanted |= merged.var_names.isin(sites)
     return merged.var_names[wanted]
+
+
+def _changed(
+    merged: AnnData, change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Values of all samples, some sites at a time, after a change."""
+    for part, values in site_blocks(merged):
+        block = pd.DataFrame(values, merged.obs_names, merged.var_names[part])
+        yield part, change(block).to_numpy()
 
 
 def _trainings(run: Run) -> Iterator[np.ndarray]:
@@ -101,7 +125,7 @@ def _trainings(run: Run) -> Iterator[np.ndarray]:
         yield from (places[fold.train] for fold in folds)
 
 
-def _write_sites(sites: pd.Index, folder: Path, name: str = "sites") -> None:
+def write_sites(sites: pd.Index, folder: Path, name: str = "sites") -> None:
     """Keep names of sites."""
     pd.DataFrame(index=sites.rename("site")).to_csv(folder / f"{name}.csv")
 
@@ -124,20 +148,20 @@ def chosen_samples(run: Run) -> Samples:
 
     The labels of all samples have a say in the choice: no score may come from them.
     """
-    return _samples_of(run, "chosen")
+    return samples_of(run, "chosen")
 
 
 def fold_samples(run: Run) -> Samples:
     """All samples of the run, of their sites those that a fold may choose: each chooses itself."""
-    return _samples_of(run, "candidates")
+    return samples_of(run, "candidates")
 
 
 def study_samples(run: Run, study: str) -> Samples:
     """All samples of the run, of their sites those that a fit of a study may choose."""
-    return _samples_of(run, "study_candidates", study)
+    return samples_of(run, "study_candidates", study)
 
 
-def _samples_of(run: Run, step: str, name: str = "sites") -> Samples:
+def samples_of(run: Run, step: str, name: str = "sites") -> Samples:
     """Samples with the sites that a step has chosen; all sites without a selection."""
     if site_selector(run) is None:
         return all_samples(run)

@@ -129,6 +129,14 @@ def random_splits(samples: Samples, n: int, random_state: int = 0) -> Iterator[F
         yield Fold(0, number, np.sort(order[test:]), np.sort(order[:test]))
 
 
+def training_sets(samples: Samples, n_splits: int, random_state: int = 0) -> Iterator[np.ndarray]:
+    """Yield the positions of all samples, and of those that every split of a protocol trains on."""
+    yield np.arange(len(samples))
+    for splits in (_grouped_folds, random_splits):
+        for fold in splits(samples, n_splits, random_state):
+            yield fold.train
+
+
 def absent_as_zero(samples: Samples) -> Samples:
     """Put 0 where a sample's cohort did not measure a site at all, as the paper's union of sites.
 

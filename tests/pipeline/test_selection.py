@@ -3,7 +3,7 @@ import yaml
 
 from miracle_lib.config import Parameters
 from miracle_lib.evaluation import make_folds
-from miracle_lib.pipeline import answers, data, models, selection
+from miracle_lib.pipeline import answers, data, models, paper, selection
 from miracle_lib.pipeline.run import STEPS, Run
 from miracle_lib.pipeline.selection import (
     chosen_samples,
@@ -16,6 +16,7 @@ from miracle_lib.pipeline.selection import (
 )
 from miracle_lib.preprocessing import SiteSelector
 from miracle_lib.studies import AblationGrid, ablations, small_cohorts
+from miracle_lib.studies import paper as paper_study
 from miracle_lib.studies.first_experiments import CURVE_SPLITS
 
 PROFILE = {
@@ -141,6 +142,22 @@ def test_only_sites_that_a_fit_of_a_study_may_choose_are_loaded(run, narrow_grid
                 part, few = whole.take(rows), loaded.take(rows)
                 among_all = selector.fit(part.values, part.labels).sites_
                 assert list(selector.fit(few.values, few.labels).sites_) == list(among_all)
+
+
+def test_only_sites_that_a_split_of_the_papers_protocols_may_choose_are_loaded(run, monkeypatch):
+    monkeypatch.setattr(paper, "N_SITES", 20)
+    whole, loaded = data.all_samples(run), selection.samples_of(run, "paper_candidates")
+    assert len(loaded.sites) < len(whole.sites)
+    sets = list(paper_study.training_sets(whole, 2, run.parameters.seed))
+    assert [len(rows) == len(whole) for rows in sets] == [True] + [False] * 4
+    for change in (lambda samples: samples, paper_study.absent_as_zero):
+        every, few = change(whole), change(loaded)
+        for rows in sets:
+            found = [
+                list(SiteSelector("ttest", 20).fit(part.values, part.labels).sites_)
+                for part in (every.take(rows), few.take(rows))
+            ]
+            assert found[0] == found[1]
 
 
 def test_a_study_with_a_level_of_all_sites_loads_all(run, quick):
