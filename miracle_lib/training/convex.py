@@ -158,6 +158,12 @@ class HeadProblem:
         return other
 
     @property
+    def read_by_prior(self) -> set[str]:
+        """Blocks on which the prior has weights."""
+        scales = zip(self.blocks, self.prior.scale.T, strict=True)
+        return {name for name, scale in scales if scale.any()}
+
+    @property
     def n_unknowns(self) -> int:
         """Number of coefficients and biases."""
         return len(self.pairs) + self.n_tasks

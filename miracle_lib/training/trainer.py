@@ -314,8 +314,11 @@ class MemberFit:
         """Solve the heads anew on the tuned encoder; tell if they predict the held-out fold better.
 
         The heads that stage three itself reached do not count: longer training sharpens logits,
-        which lowers the loss without any gain in what the encoder sees.
+        which lowers the loss without any gain in what the encoder sees. Heads that read single
+        sites alone predict the same on any encoder.
         """
+        if before.problem.read_by_prior <= {"sites"}:
+            return False
         after = self.convex_heads()
         after.solve_under(before.weights)
         after.finish()

@@ -364,6 +364,19 @@ def test_finetune_improves_what_it_watches_or_keeps_the_start():
     assert stage.best_score <= start
 
 
+def test_no_encoder_gains_where_the_prior_has_single_sites_alone():
+    fit = first_fit(make_trainer())
+    fit.common.prior = Prior(np.array([[0.0, 0.0, 4.0]] * 2), 0.5)
+    heads = fit.convex_heads()
+    heads.run(0)
+    with torch.no_grad():
+        fit.member.network.site_to_gene.weight.normal_()
+    again = fit.convex_heads()
+    again.solve_under(heads.weights)
+    np.testing.assert_allclose(heads.held_out_losses(fit.fold), again.held_out_losses(fit.fold))
+    assert not fit._encoder_gained(heads)
+
+
 def head_rows(policy):
     """Rows of the heads' stage, the trainer and the trained member."""
     trainer = make_trainer(weighting=policy)
