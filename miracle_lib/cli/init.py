@@ -2,6 +2,7 @@
 
 import os
 import shlex
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -44,27 +45,29 @@ def init(
     force: Annotated[bool, typer.Option(help="Replace files that are there.")] = False,
 ) -> None:
     """Write a cohort file and a profile beside your own data, and say what comes next."""
-    from miracle_lib.cohorts.idats import write_idats
-    from miracle_lib.cohorts.own import describe_own, write_own
+    from miracle_lib.cohorts.idats import array_of, written_idats
+    from miracle_lib.cohorts.own import check_platform, describe_own, write_own
 
-    if os.path.isdir(values):
-        table, array = write_idats(values, samples, overwrite=force)
+    raw = os.path.isdir(values)
+    if raw:
+        check_platform(platform := platform or array_of(values))  # before all arrays are read
+    with written_idats(values, samples, force) if raw else nullcontext(values) as table:
+        own = describe_own(
+            table,
+            None if raw else samples,
+            label=label,
+            case=case,
+            control=control or [],
+            covariates=[text for text in (covariates or "").split(",") if text.strip()],
+            subject=subject,
+            name=name,
+            platform=platform,
+            tissue=tissue,
+            drop_other=drop_other,
+        )
+        write_own(own, overwrite=force)
+    if raw:
         typer.echo(f"wrote {os.path.relpath(table)}")
-        values, samples, platform = str(table), None, platform or array
-    own = describe_own(
-        values,
-        samples,
-        label=label,
-        case=case,
-        control=control or [],
-        covariates=[text for text in (covariates or "").split(",") if text.strip()],
-        subject=subject,
-        name=name,
-        platform=platform,
-        tissue=tissue,
-        drop_other=drop_other,
-    )
-    write_own(own, overwrite=force)
     for line in own.lines:
         typer.echo(line)
     for path in own.files:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,10 +102,13 @@ def idat_table(folder: str | Path) -> SiteTable:
     return SiteTable(np.ascontiguousarray(adata.X), adata.obs_names, adata.var_names)
 
 
-def write_idats(
+@contextmanager
+def written_idats(
     folder: str | Path, samples: str | Path | None, overwrite: bool = False
-) -> tuple[Path, str]:
+) -> Iterator[Path]:
     """Read a folder of IDAT pairs once, and put them beside it with what is known of the samples.
+
+    The file does not stay where what is done with it fails.
 
     Parameters
     ----------
@@ -115,12 +120,10 @@ def write_idats(
     overwrite : bool, default False
         Whether a file that is there is replaced.
 
-    Returns
-    -------
+    Yields
+    ------
     Path
         ``FOLDER.h5ad``: values, detection p-values, and in ``obs`` the table with ``sentrix``.
-    str
-        The array.
 
     Raises
     ------
@@ -144,7 +147,19 @@ def write_idats(
         **{name: adata.obs[name].astype(str).to_numpy() for name in adata.obs}
     )
     write_cohort(adata, path)
-    return path, adata.uns["platform"]
+    try:
+        yield path
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def array_of(folder: str | Path) -> str:
+    """Name the array of a folder of IDAT pairs, by the first of them; see `read_idats`."""
+    first = next(iter(_pairs(Path(folder)).values()))[0]
+    with needs("idat", "Reading IDAT files (with Python 3.12 or newer)"):
+        array = _array(first)
+    return ARRAYS.get(array, array)
 
 
 def _pairs(folder: Path) -> dict[str, tuple[Path, Path]]:

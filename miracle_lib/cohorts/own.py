@@ -124,7 +124,9 @@ def describe_own(
     """
     values, samples = Path(values), Path(samples or values)
     name = name or _plain(_stem(values))
-    _check_choices(name, platform)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise MiracleError(f"the name {name!r} is no plain word of letters, digits, '_', '.', '-'.")
+    check_platform(platform)
     table = read_table(values, drop_other=drop_other)
     check_names(table, values.name)
     scale = scale_of(table)
@@ -182,10 +184,8 @@ def describe_own(
     return OwnCohort(files, lines)
 
 
-def _check_choices(name: str, platform: str | None) -> None:
-    """Stop at a name or an array that a cohort file cannot have."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise MiracleError(f"the name {name!r} is no plain word of letters, digits, '_', '.', '-'.")
+def check_platform(platform: str | None) -> None:
+    """Stop at an array whose annotation no profile can name."""
     if platform not in (None, *_ARRAYS):
         raise MiracleError(f"the array is {platform!r}; expected one of {', '.join(_ARRAYS)}.")
 

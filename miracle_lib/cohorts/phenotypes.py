@@ -102,7 +102,8 @@ def read_phenotypes(
     if rules.scan_date:
         obs["scan_date"] = _read(samples, rules.scan_date, "scan_date", source)
     if "sentrix" in samples:
-        obs[["slide", "position"]] = samples["sentrix"].str.split("_", n=1, expand=True)
+        array = samples["sentrix"].str.extract(r"^(\d+)(?:_(R\d\dC\d\d))?$")
+        obs["slide"], obs["position"] = array[0], array[1]
     obs = obs.join(_cell_fractions(samples, rules.cells, source))
     obs = obs[label.notna()].copy()
     _check_classes(obs, value, source)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from miracle_lib.cli import app
 from miracle_lib.cohorts import idats, load_cohort, read_idats, read_table
-from miracle_lib.cohorts.idats import write_idats
+from miracle_lib.cohorts.idats import written_idats
 from miracle_lib.errors import MiracleError
 
 N_TWO, N_ONE, N_NEGATIVE = 30, 80, 60
@@ -167,5 +167,47 @@ def test_the_missing_extra_is_one_sentence(tmp_path, monkeypatch):
 
 
 def test_a_folder_of_arrays_needs_a_table_of_samples(tmp_path):
-    with pytest.raises(MiracleError, match="needs a table of its samples"):
-        write_idats(tmp_path, None)
+    with (
+        pytest.raises(MiracleError, match="needs a table of its samples"),
+        written_idats(tmp_path, None),
+    ):
+        pass
+
+
+@pytest.fixture
+def two_arrays(tmp_path, monkeypatch):
+    """A folder of two pairs as mepylome would read them, and a table of their samples."""
+    names = [f"GSM{n}_{SLIDE}_R0{n}C01" for n in (1, 2)]
+    (tmp_path / "arrays").mkdir()
+    for name in names:
+        for colour in ("Grn", "Red"):
+            (tmp_path / "arrays" / f"{name}_{colour}.idat").touch()
+    (tmp_path / "people.csv").write_text(f"id,state\n{names[0]},MS\n{names[1]},HC\n")
+    values = pd.DataFrame([[0.1, 0.8], [0.3, 0.6]], names, ["cg1", "cg2"], np.float32)
+    read = anndata.AnnData(values, obs=pd.DataFrame({"sentrix": [SLIDE, np.nan]}, names))
+    monkeypatch.setattr(idats, "read_idats", lambda folder: read.copy())
+    monkeypatch.setattr(idats, "_array", lambda path: "msa48")
+    return tmp_path
+
+
+def call_init(folder, *options):
+    command = ["init", str(folder / "arrays"), str(folder / "people.csv"), "--label", "state"]
+    return CliRunner().invoke(app, [*command, *options])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--case", "MS"], "the array is 'MSA'; expected one of 27K, 450K, EPIC, EPICv2"),
+        (["--case", "RA", "--platform", "EPIC"], "no sample with data has the state 'RA'"),
+    ],
+)
+def test_a_refused_init_leaves_nothing_behind(two_arrays, options, message):
+    before = sorted(two_arrays.iterdir())
+    answer = call_init(two_arrays, *options)
+    assert answer.exit_code == 1
+    assert message in answer.stderr
+    assert sorted(two_arrays.iterdir()) == before
+    answer = call_init(two_arrays, "--case", "MS", "--platform", "EPIC")
+    assert answer.exit_code == 0, answer.stderr
+    assert (two_arrays / "arrays.h5ad").is_file()

@@ -90,6 +90,10 @@ def test_any_covariates(write_manifest):
     assert obs["batch"].tolist() == ["01", "1e5"]  # text stays text
     assert obs["slide"].tolist() == ["123456789"] * 2
     assert obs["position"].tolist() == ["R01C02"] * 2
+    samples["sentrix"] = ["123456789", "nan"]  # a slide without a position, and a name without both
+    found = read(write_manifest, samples, **rules(covariates=covariates))
+    assert found["slide"].tolist() == ["123456789", np.nan]
+    assert found["position"].isna().all()
     assert covariate_names(obs) == ["bmi", "batch"]
     samples["bmi"] = ["24", "thin"]
     with pytest.raises(MiracleError, match="bmi of sample 's1' is 'thin', not a number"):
