@@ -1,7 +1,8 @@
 """Speed and memory of MaskedLinear beside what one would otherwise run.
 
 Forward and backward with input gradient, one layer, 2 threads, best of several steps; every kernel
-runs in a fresh process, so that its peak memory is its own.
+runs in a fresh process, so that its peak memory is its own. On the GPU where there is one, unless
+``CUDA_VISIBLE_DEVICES`` is empty.
 """
 
 import math
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from miracle_lib.model import MaskedLinear
 
 T = TypeVar("T")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 THREADS = 2
 SECONDS = 10  # per kernel: long enough to find the machine quiet
 BATCH = 64
@@ -41,7 +43,7 @@ class Shape(NamedTuple):
 
 
 class Result(NamedTuple):
-    """Best step in seconds and peak resident memory in GB, or why there is none."""
+    """Best step in seconds and peak memory of the device in GB, or why there is none."""
 
     seconds: float
     peak: float
@@ -54,7 +56,8 @@ class GatherIndexAdd(nn.Module):
     def __init__(self, mask: sp.csr_matrix, by_feature: bool) -> None:
         super().__init__()
         edges = mask.tocoo()
-        self.rows, self.columns = (torch.from_numpy(i.astype(np.int64)) for i in edges.coords)
+        for name, index in zip(("rows", "columns"), edges.coords, strict=True):
+            self.register_buffer(name, torch.from_numpy(index.astype(np.int64)))
         self.n_outputs, self.by_feature = mask.shape[1], by_feature
         self.weight = nn.Parameter(torch.randn(mask.nnz))
 
@@ -72,7 +75,8 @@ class SparseMM(nn.Module):
     def __init__(self, mask: sp.csr_matrix) -> None:
         super().__init__()
         edges = mask.T.tocoo()
-        self.index, self.shape = torch.from_numpy(np.stack(edges.coords)), edges.shape
+        self.register_buffer("index", torch.from_numpy(np.stack(edges.coords)))
+        self.shape = edges.shape
         self.weight = nn.Parameter(torch.randn(mask.nnz))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,30 +112,47 @@ KERNELS: dict[str, Callable[[sp.csr_matrix], nn.Module]] = {
 
 def _measure(kernel: str, shape: Shape) -> Result:
     """Time one kernel in a process that may use the machine's memory at most."""
-    physical = psutil.virtual_memory().total
-    resource.setrlimit(resource.RLIMIT_AS, (physical, physical))
+    if DEVICE == "cpu":  # CUDA reserves more addresses than that by itself
+        physical = psutil.virtual_memory().total
+        resource.setrlimit(resource.RLIMIT_AS, (physical, physical))
     try:
-        seconds = _best_step(KERNELS[kernel](shape.mask()), shape, "by feature" in kernel)
+        layer = KERNELS[kernel](shape.mask()).to(DEVICE)
+        seconds = _best_step(layer, shape, "by feature" in kernel)
     except (RuntimeError, MemoryError) as error:
         wanted = str(error).split("tried to allocate ")[-1].split(" bytes")[0]
         reason = f"{int(wanted) / 1e9:.0f} GB asked for at once" if wanted.isdigit() else str(error)
         return Result(math.nan, math.nan, reason)
-    return Result(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+    return Result(seconds, _peak() / 1e9)
+
+
+def _peak() -> int:
+    """Peak memory of this process on the device, in bytes."""
+    if DEVICE == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _now() -> float:
+    """Return the time at which the device has done what it was given."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def _best_step(layer: nn.Module, shape: Shape, by_feature: bool) -> float:
     """Return the shortest of the forward and backward passes that fit in some seconds."""
-    x = torch.randn(shape.n_inputs, BATCH).t() if by_feature else torch.randn(BATCH, shape.n_inputs)
-    x.requires_grad_()
+    size = (shape.n_inputs, BATCH) if by_feature else (BATCH, shape.n_inputs)
+    x = torch.randn(size, device=DEVICE)
+    x = (x.t() if by_feature else x).requires_grad_()
     with torch.no_grad():
         grad = torch.ones_like(layer(x))
     times: list[float] = []
     while len(times) < 5 or (sum(times) < SECONDS and len(times) < 2000):
         layer.zero_grad()
         x.grad = None
-        start = time.perf_counter()
+        start = _now()
         layer(x).backward(grad)
-        times.append(time.perf_counter() - start)
+        times.append(_now() - start)
     return min(times)
 
 
@@ -144,13 +165,13 @@ def _fresh(function: Callable[..., T], *arguments: object) -> T:
 
 def _bandwidth() -> float:
     """Return GB/s of a copy of 512 MB with all threads (bytes read plus bytes written)."""
-    source = torch.ones(2**27)
+    source = torch.ones(2**27, device=DEVICE)
     target = torch.empty_like(source)
     times = []
     for _ in range(10):
-        start = time.perf_counter()
+        start = _now()
         target.copy_(source)
-        times.append(time.perf_counter() - start)
+        times.append(_now() - start)
     return 2 * source.nbytes / min(times) / 1e9
 
 

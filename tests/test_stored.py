@@ -158,7 +158,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(study, tmp_path, monkeyp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("os.posix_fallocate", full)
+    monkeypatch.setattr("miracle_lib.stored._reserve", full)
     folder, samples, mask, model = study
     again = MiracleClassifier(mask, training=QUICK).fit(samples)
     with pytest.raises(MiracleError, match=r"no room for the standardised values .*No space left"):
