@@ -71,9 +71,6 @@ def main() -> None:
         hours = seconds[-1] * (TARGET / last) ** exponent / 3600
         shown = " | ".join(f"{each:.1f}" for each in seconds)
         print(f"| {part} | {shown} | {exponent:.1f} | {hours:.1f} | {job} |")
-    # Three blocks and their sum, without each of five folds and of all, in double precision.
-    print(f"\nInner products of the heads at {TARGET:,} labelled samples: "
-          f"{8e-9 * TARGET**2 * 4 * 6:.0f} GB")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -60,9 +60,11 @@ class Prior:
         """
         total = square(len(pairs))
         tie = np.where(np.eye(len(self.scale)), 1.0, self.sharing)
-        by_task = [np.outer(scale, scale) * tie for scale in self.scale.T]
+        # A block without weights is not read: at many pairs it lies on disk.
+        scales = zip(self.scale.T, grams, strict=True)
+        weighed = [(np.outer(scale, scale) * tie, gram) for scale, gram in scales if scale.any()]
         for rows, columns in strips(len(pairs)):
             between = np.ix_(pairs.task[rows], pairs.task[columns])
-            for factor, gram in zip(by_task, grams, strict=True):
+            for factor, gram in weighed:
                 total[rows, columns] += gram[rows, columns] * factor[between]
         return total

@@ -30,6 +30,14 @@ def test_covariance_in_strips_is_that_of_the_whole(monkeypatch):
     np.testing.assert_allclose(np.tril(found), np.tril(expected), rtol=1e-14)
 
 
+def test_a_block_without_weights_is_not_read():
+    pairs = Pairs(np.arange(2), np.array([0, 1]), np.zeros(2))
+    prior = Prior(np.array([[2.0, 0.0], [1.0, 0.0]]), sharing=0.5)
+    unread = np.full((2, 2), np.nan)
+    found = prior.covariance([np.array([[3.0, 0.0], [5.0, 7.0]]), unread], pairs)
+    np.testing.assert_array_equal(np.tril(found), [[12, 0], [5, 7]])
+
+
 def test_root_by_hand():
     """L = [[2, 0], [3, 4]]; the covariance is overwritten."""
     covariance = square(2)
