@@ -26,6 +26,7 @@ SETTINGS = {
     "90": (90, {"effect": 0.22}),
     "200": (200, {"effect": 0.15}),
     "400": (400, {"effect": 0.12}),
+    "2000": (2000, {"effect": 0.08}),
     "90, nothing shared": (90, {"effect": 0.22, "shared": 0.0}),
     "90, outside the mask": (90, {"effect": 0.22, "outside": 1.0}),
 }

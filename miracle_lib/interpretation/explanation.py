@@ -82,6 +82,9 @@ def explain(
         - directed, undirected, network, z: evidence in standard deviations of shuffled labels;
         - p_value, q_value: against shuffled labels, Benjamini-Hochberg over all pathways.
 
+        ``attrs["block_share"]`` says which shares of the spread of the task's predictions come
+        from pathways, genes and single sites; they add up to 1.
+
     Raises
     ------
     MiracleError
@@ -98,6 +101,8 @@ def explain(
     >>> table = explain(model, X, "RA", Y, groups=obs["subject"])
     >>> table.index[0] in set(simulation.truth.pathways["pathway"])
     True
+    >>> sorted(table.attrs["block_share"])
+    ['genes', 'pathways', 'sites']
     """
     if task not in model.tasks_:
         raise MiracleError(f"There is no task {task!r}; the model has: {', '.join(model.tasks_)}.")
@@ -125,6 +130,7 @@ def explain(
     table["rank"] = _rank(order)
     table["attribution_rank"] = _rank(table["attribution"])
     table["degree_rank"] = _rank(table["degree"])
+    table.attrs["block_share"] = model.block_share_.loc[task].to_dict()
     return table.sort_values("rank")[COLUMNS].rename_axis("pathway")
 
 

@@ -1,5 +1,6 @@
 """Training: losses by stage, task weights, and what the autoencoder reconstructs."""
 
+from collections.abc import Sequence
 from itertools import cycle, islice
 
 import numpy as np
@@ -96,6 +97,61 @@ def _curve(
             part["epoch"], part[column] / scale, line, color=colour, label=shown, marker=".", ms=4
         )
     return len(members)
+
+
+def what_stages_did(history: pd.DataFrame, fine_tuned: Sequence[bool]) -> str:
+    """Say in one sentence per stage what it changed.
+
+    Parameters
+    ----------
+    history, fine_tuned
+        ``history_`` and ``fine_tuned_`` of a fitted `MiracleClassifier`.
+
+    Returns
+    -------
+    str
+        Markdown.
+
+    Raises
+    ------
+    MiracleError
+        If the history has no epoch.
+
+    Examples
+    --------
+    >>> history = pd.DataFrame(
+    ...     {"member": 0, "stage": "autoencoder", "epoch": [1, 2], "validation": [1.5, 1.3],
+    ...      "validation_start": 1.4, "validation_kept": [1.4, 1.3]}
+    ... )
+    >>> what_stages_did(history, [False])
+    '**1 autoencoder**: it took the held-out loss from 1.400 to 1.300.'
+    """
+    said = []
+    for stage in _stages_of(history):
+        rows = history[history["stage"] == stage]
+        stepped = "validation_start" in rows and rows["validation_start"].notna().all()
+        text = _of_steps(rows) if stepped else _of_solution(rows)
+        if stage == "finetune":
+            kept, n = sum(fine_tuned), len(fine_tuned)
+            verdict = "kept" if kept == n else "not kept" if not kept else f"kept in {kept} of {n}"
+            text += f"; the result was {verdict}"
+        said.append(f"**{_STAGES.get(stage, stage)}**: {text}.")
+    return " ".join(said)
+
+
+def _of_steps(rows: pd.DataFrame) -> str:
+    """Say where gradient steps took the held-out loss, mean over the networks."""
+    last = rows.groupby("member")[["validation_start", "validation_kept"]].last()
+    start, kept = last.mean()
+    if (last["validation_kept"] == last["validation_start"]).all():
+        return f"no epoch had a held-out loss below that of its start, {start:.3f}, which was kept"
+    return f"it took the held-out loss from {start:.3f} to {kept:.3f}"
+
+
+def _of_solution(rows: pd.DataFrame) -> str:
+    """Say what heads that are solved for reach, mean over the networks."""
+    reached = rows.groupby("member")["validation"].last().mean()
+    return f"solved for exactly, out-of-fold cross-entropy {reached:.3f}"
 
 
 @styled

@@ -102,7 +102,8 @@ class GradientStage:
         if "heads" in stage.trains:
             trained.append({"params": list(member.heads.parameters()), "lr": rate})
         self.optimizer = torch.optim.Adam(trained)
-        self.waited, self.best_score = 0, self.measure(validation)["validation"]
+        self.waited, self.start_score = 0, self.measure(validation)["validation"]
+        self.best_score = self.start_score
         self.best_weights = self._weights()
 
     def _weights(self) -> dict[str, Tensor]:
@@ -139,14 +140,18 @@ class GradientStage:
         return [self.train[part.to(self.train.device)] for part in parts]
 
     def record(self, row: Row, weights: Tensor | None) -> Row:
-        """Note whether an epoch was the best so far; return its row with the task weights."""
+        """Note whether an epoch was the best so far; return its row with the task weights.
+
+        It says the held-out loss of the stage's start, and of the weights kept if it ended here.
+        """
         if weights is not None:
             row |= task_columns("weight", weights, self.tasks)
         self.waited += 1
         if row["validation"] < self.best_score:
             self.waited, self.best_score = 0, row["validation"]
             self.best_weights = self._weights()
-        return row
+        kept = self.best_score if self.settings.keep == "best" else row["validation"]
+        return row | {"validation_start": self.start_score, "validation_kept": kept}
 
     @property
     def exhausted(self) -> bool:
@@ -246,7 +251,7 @@ class GradientStage:
         if self.weighting is not None:
             self.weighting.load_state_dict(state["weighting"])
 
-    _kept = ("waited", "best_score", "best_weights")
+    _kept = ("waited", "start_score", "best_score", "best_weights")
 
 
 def task_gradients(logits: Tensor, labels: Tensor, shared: Tensor) -> Tensor:

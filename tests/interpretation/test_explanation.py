@@ -58,6 +58,14 @@ def test_a_strict_bottleneck_is_explained_too(study):
     assert (table.loc[planted, "rank"] <= 10).all()
 
 
+def test_the_table_says_what_comes_from_pathways_genes_and_sites(study, tables):
+    for task, table in tables.items():
+        shares = study.model.block_share_.loc[task]
+        assert table.attrs["block_share"] == shares.to_dict()
+        assert list(shares.index) == ["pathways", "genes", "sites"]
+        assert sum(table.attrs["block_share"].values()) == pytest.approx(1)
+
+
 def test_the_same_seed_gives_the_same_table(study, tables):
     again = explain(
         study.model, study.X, "RA", study.Y["RA"],

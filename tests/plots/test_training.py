@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.plots.training import loss_curves, reconstruction, task_weights
+from miracle_lib.plots.training import (
+    loss_curves,
+    reconstruction,
+    task_weights,
+    what_stages_did,
+)
 
 
 @pytest.fixture
@@ -80,3 +85,27 @@ def test_reconstruction_counts_variance_beyond_the_mean_and_ignores_missing():
     assert sum(heights.values()) == 3
     assert sum(height for left, height in heights.items() if left > 0.7) == 2
     assert 0.4 < float(figure.axes[1].get_title().split(": ")[1]) < 0.6
+
+
+def ended(stage, start, kept, member=0):
+    return {
+        "member": member, "stage": stage, "validation": kept,
+        "validation_start": start, "validation_kept": kept,
+    }  # fmt: skip
+
+
+def test_what_stages_did_is_read_off_the_history():
+    rows = [ended("autoencoder", 1.4, 1.4), ended("autoencoder", 1.2, 1.2, member=1)]
+    rows += [ended("heads", np.nan, 0.5), ended("heads", np.nan, 0.7, member=1)]
+    rows += [ended("finetune", 0.8, 0.6), ended("finetune", 0.7, 0.6, member=1)]
+    said = what_stages_did(pd.DataFrame(rows), [False, True]).split("**")[2::2]
+    assert said == [
+        ": no epoch had a held-out loss below that of its start, 1.300, which was kept. ",
+        ": solved for exactly, out-of-fold cross-entropy 0.600. ",
+        ": it took the held-out loss from 0.750 to 0.600; the result was kept in 1 of 2.",
+    ]
+    assert what_stages_did(pd.DataFrame(rows)[["member", "stage", "validation"]][2:4], []) == (
+        "**2 heads, encoder frozen**: solved for exactly, out-of-fold cross-entropy 0.600."
+    )
+    with pytest.raises(MiracleError, match="the history has no epoch"):
+        what_stages_did(pd.DataFrame(rows[:0]), [])

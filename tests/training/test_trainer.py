@@ -201,10 +201,12 @@ def test_a_stage_keeps_its_best_or_its_last_weights(keep):
     stage = fit.gradient(trainer.list_stages()[-1], heads)
     start = stage.best_score
     for epoch in range(4):
-        last = stage.run(epoch)["validation"]
+        row = stage.run(epoch)
+    last = row["validation"]
     assert last > start  # so large a rate does harm
     stage.finish()
     expected = {"best": stage.best_score, "last": last}[keep]
+    assert (row["validation_start"], row["validation_kept"]) == (start, expected)
     assert stage.measure(stage.validation)["validation"] == pytest.approx(expected)
 
 
