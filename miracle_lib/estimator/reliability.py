@@ -62,8 +62,8 @@ def predict(
         samples.
     covariates : DataFrame, optional
         What is known of the samples, by name: those of `fit` are used, what is missing counts as
-        average; a column ``sex`` is compared with the sex predicted. Default: ``obs`` of an
-        AnnData.
+        average; a sample whose column ``sex`` is not the sex predicted is uncertain at best.
+        Default: ``obs`` of an AnnData.
 
     Returns
     -------
@@ -125,19 +125,20 @@ def predict(
     enough = (problems == "") & (result["sites_present"] >= limits.sites)
     distances, logits, cohorts = _through_model(model, values[enough.to_numpy()], known)
     result = result.join(distances)
-    result["warning"] = _warnings(table, problems, enough, result, known)
+    swapped = _swapped(known, result["sex_predicted"])
+    few = _too_few(result["sites_present"], limits).where((problems == "") & ~enough, "")
+    result["warning"] = in_one_text([problems, few, repeats(table), swapped])
     for task in model.tasks_:
         weight = pd.Series(measured @ site_weights(model, task).to_numpy(), table.index)
         judged = _judge(model, result, cohorts[task].reindex(table.index), weight, enough, limits)
+        judged = _doubt(judged, swapped)
         answer = _probabilities(model, task, logits[task], limits, prevalence.get(task))
         answer = answer.reindex(table.index).join(judged)
         refused = answer["verdict"] == REFUSED
         answer.loc[refused, ["probability", "low", "high", "score"]] = np.nan
         answer["classes"] = answer["classes"].mask(refused, NOT_KNOWN)
         result = result.join(answer.add_suffix(f"[{task}]"))
-    hopeless = (result.filter(like="verdict[") == REFUSED).all(axis=1)
-    unsaid = hopeless & (result["warning"] == "")
-    result["warning"] = result["warning"].mask(unsaid, "unlike every training cohort")
+    result["warning"] = result["warning"].mask(result["warning"] == "", _hopeless(result, limits))
     if isinstance(X, AnnData):
         _write_into(X, result, model, limits, prevalence)
     return result
@@ -179,20 +180,39 @@ def _sex(model: MiracleClassifier, X: pd.DataFrame, problems: pd.Series) -> pd.S
     return model.sex_.predict(X).mask(problems != "", NOT_KNOWN)
 
 
-def _warnings(
-    X: pd.DataFrame,
-    problems: pd.Series,
-    enough: pd.Series,
-    result: pd.DataFrame,
-    known: pd.DataFrame | None,
-) -> pd.Series:
-    """What is wrong with each sample as a whole, in words."""
-    few = [f"{share:.0%} of the model's sites are measured" for share in result["sites_present"]]
-    parts = [problems, pd.Series(few, X.index).where((problems == "") & ~enough, ""), repeats(X)]
-    if known is not None and "sex" in known:
-        given = read_sex(known["sex"].reindex(X.index))
-        parts.append(swapped_sexes(given, result["sex_predicted"]))
-    return in_one_text(parts)
+def _too_few(share: pd.Series, limits: Limits) -> pd.Series:
+    """What is said of a sample with too few sites."""
+    return share.map(
+        lambda share: (
+            f"{share:.1%} of the model's sites are measured, {limits.sites:.0%} are needed"
+        )
+    )
+
+
+def _swapped(known: pd.DataFrame | None, predicted: pd.Series) -> pd.Series:
+    """Say whose sex is given as another than the one predicted."""
+    if known is None or "sex" not in known:
+        return pd.Series("", predicted.index)
+    return swapped_sexes(read_sex(known["sex"].reindex(predicted.index)), predicted)
+
+
+def _doubt(judged: pd.DataFrame, swapped: pd.Series) -> pd.DataFrame:
+    """A prediction that holds for the sample is uncertain where the person may be another."""
+    doubtful = (judged["verdict"] == RELIABLE) & (swapped != "")
+    return judged.assign(
+        verdict=judged["verdict"].mask(doubtful, UNCERTAIN),
+        reason=judged["reason"].mask(doubtful, "perhaps another person's: " + swapped),
+    )
+
+
+def _hopeless(result: pd.DataFrame, limits: Limits) -> pd.Series:
+    """Say what samples that are refused in every task have in common."""
+    refused = (result.filter(like="verdict[") == REFUSED).all(axis=1)
+    light = (result.filter(like="weight_present[") < limits.weight).all(axis=1)
+    words = np.where(
+        light, "what the model leans on is not measured", "unlike every training cohort"
+    )
+    return pd.Series(words, result.index).where(refused, "")
 
 
 def _through_model(
@@ -265,15 +285,10 @@ def _judge(
             limit = model.familiarity_.limit(kind, name, limits.quantile)
             excess.loc[here, kind] = result.loc[here, f"{kind}[{name}]"] / limit
     far = excess.max(axis=1)
-    verdict = np.select(
-        [
-            ~enough | (weight < limits.weight) | (far > limits.factor),
-            (weight < limits.safe_weight) | (far > 1),
-        ],
-        [REFUSED, UNCERTAIN],
-        RELIABLE,
-    )
-    reason = pd.Series("", weight.index)
+    refused = ~enough | (weight < limits.weight) | (far > limits.factor)
+    unsure = (weight < limits.safe_weight) | (far > 1)
+    verdict = pd.Series(np.select([refused, unsure], [REFUSED, UNCERTAIN], RELIABLE), weight.index)
+    reason = result["warning"].where(~enough, "")
     for sample in weight.index[enough & (verdict != RELIABLE)]:
         kind, name = excess.loc[sample].idxmax(), cohort[sample]
         if far[sample] > 1:
@@ -283,7 +298,9 @@ def _judge(
                 f"{limits.quantile:.0%} should lie below {found / far[sample]:.2f}"
             )
         else:
-            reason[sample] = f"{weight[sample]:.0%} of the model's weight is on measured sites"
+            needed = limits.weight if verdict[sample] == REFUSED else limits.safe_weight
+            share = f"{weight[sample]:.1%} of the model's weight"
+            reason[sample] = f"{share} is on measured sites, below {needed:.0%}"
     return pd.DataFrame(
         {"weight_present": weight, "cohort": cohort, "verdict": verdict, "reason": reason}
     )

@@ -15,7 +15,7 @@ def value_problems(X: pd.DataFrame) -> pd.Series:
     --------
     >>> X = pd.DataFrame({"cg1": [0.2, 20.0], "cg2": [0.7, 70.0]}, index=["a", "b"])
     >>> value_problems(X).to_list()
-    ['', 'values from 20 to 70 are no beta values (percents?)']
+    ['', 'values from 20 to 70; beta values lie from 0 to 1 (percents?)']
     """
     low, high = X.min(axis=1), X.max(axis=1)
     problem = pd.Series("", X.index)
@@ -25,7 +25,8 @@ def value_problems(X: pd.DataFrame) -> pd.Series:
         scale = "M-values" if low[sample] < 0 else "percents" if high[sample] <= 100 else "other"
         named = f" ({scale}?)" if scale != "other" else ""
         problem[sample] = (
-            f"values from {low[sample]:.3g} to {high[sample]:.3g} are no beta values{named}"
+            f"values from {low[sample]:.3g} to {high[sample]:.3g}; "
+            f"beta values lie from 0 to 1{named}"
         )
     return problem
 

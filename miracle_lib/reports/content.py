@@ -217,7 +217,7 @@ def _warnings(row: pd.Series, tasks: list[str]) -> list[str]:
     of_tasks = [
         f"{task}: {row[f'verdict[{task}]']}: {row[f'reason[{task}]']}"
         for task in tasks
-        if row[f"reason[{task}]"]
+        if row[f"reason[{task}]"] not in row["warning"]
     ]
     return [text for text in row["warning"].split("; ") if text] + of_tasks
 

@@ -86,6 +86,13 @@ def test_weight_counts_and_not_the_number_of_sites(cohorts):
     result = ml.predict(model, X.drop(columns=gone), Limits(sites=0.1))
     assert (result["weight_present[RA]"] < 0.5).all()
     assert (result["verdict[RA]"] == "not to be used").all()
+    assert (
+        result["reason[RA]"]
+        .str.endswith("of the model's weight is on measured sites, below 50%")
+        .all()
+    )
+    both = result["weight_present[MS]"] < 0.5
+    assert (result["warning"] == "what the model leans on is not measured").equals(both)
     half = ml.predict(model, X.drop(columns=weight.index[:20]), Limits(sites=0.1))
     assert half["weight_present[RA]"].mean() == pytest.approx(1 - weight[:20].sum(), abs=0.02)
 
@@ -205,6 +212,8 @@ def test_sex_is_predicted_and_compared(cohorts):
     words = f"sex is given as {swapped[0].upper()} and predicted as {given.iloc[0]}"
     assert words in result["warning"].iloc[0]
     assert not result["warning"].iloc[1:].str.contains("sex").any()
+    assert result["verdict[RA]"].iloc[0] == "uncertain"
+    assert result["reason[RA]"].iloc[0] == f"perhaps another person's: {words}"
     lacking = X.drop(columns=knowing.sex_.sites)
     without = ml.predict(knowing, lacking, covariates=given.to_frame("sex"))
     assert (without["sex_predicted"] == "not known").all()

@@ -37,8 +37,8 @@ def test_each_bad_sample_has_its_sentence_and_the_others_are_predicted(saved, tm
     said = [
         "",
         "M-values, converted to beta values",
-        "are no beta values (percents?)",
-        "45% of the model's sites are measured",
+        "beta values lie from 0 to 1 (percents?)",
+        "45.0% of the model's sites are measured, 50% are needed",
         "no value at all",
         f"the same values as sample {X.index[0]!r}",
         f"named {X.index[0]!r} as a sample before it",
@@ -46,6 +46,8 @@ def test_each_bad_sample_has_its_sentence_and_the_others_are_predicted(saved, tm
     for words, warning in zip(said, result["warning"], strict=True):
         assert words in warning
         assert bool(words) == bool(warning)
+    assert (result["reason[RA]"][refused] == result["warning"][refused]).all()
+    assert (result["reason[RA]"][~refused & (result["verdict[RA]"] == "reliable")] == "").all()
     assert result.index[6] == f"{X.index[0]} (2)"
     alone = saved[1].iloc[[1]]
     expected = ml.predict(ml.MiracleClassifier.load(path), alone)["probability[RA]"].item()
