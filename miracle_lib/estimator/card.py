@@ -81,12 +81,15 @@ def _scores(path: Path) -> list[str]:
     """Scores within the cohorts and elsewhere, as far as a run has written them."""
     if not path.is_file():
         return ["not known: this model was saved without them"]
-    table = pd.read_csv(path)
-    return [
-        f"{row.task}, {row.where}: {SHOWN[row.metric]} {row.estimate:.3f} "
-        f"({row.low:.3f} to {row.high:.3f})"
-        for row in table[table["metric"].isin(SHOWN)].itertuples()
-    ]
+    table, lines = pd.read_csv(path), []
+    shown = table[table["metric"].isin(SHOWN) & (table["task"] != "all")]
+    for (task, where), rows in shown.groupby(["task", "where"], sort=False):
+        scores = (
+            f"{SHOWN[row.metric]} {row.estimate:.3f} ({row.low:.3f} to {row.high:.3f})"
+            for row in rows.itertuples()
+        )
+        lines.append(f"{task}, {where}: {', '.join(scores)}")
+    return lines
 
 
 def _prediction(about: About) -> list[str]:
@@ -113,7 +116,7 @@ def _limits(about: About) -> list[str]:
             ", ".join(dict.fromkeys(getattr(each, name) for each in about.card.cohorts))
             for name in ("tissue", "platform")
         )
-        lines.append(f"Knows {tissues} on {platforms}: other tissue is not to be used.")
+        lines.append(f"Tissue: {tissues}; array: {platforms}. Other tissue is not to be used.")
         if about.card.simulated:
             lines.append("Its cohorts are simulated: it says nothing of patients.")
     share = about.parameters["min_site_share"]

@@ -75,7 +75,7 @@ def read_new_samples(
     Raises
     ------
     MiracleError
-        The source cannot be read, or names a site twice.
+        The source cannot be read, or names a site twice; the table of samples names none of them.
 
     Examples
     --------
@@ -96,6 +96,11 @@ def read_new_samples(
         known = read_samples(source) if name.lower().endswith(".h5ad") else None
     if samples is not None:
         known = read_samples(samples)
+        if not known.index.isin(table.samples).any():
+            raise MiracleError(
+                f"{Path(samples).name}: none of its {len(known)} rows names a sample of "
+                f"{Path(name).name}, such as {table.samples[0]!r}."
+            )
     if known is not None and "sex" not in known and "gender" in known:
         known = known.rename(columns={"gender": "sex"})
     table.samples, repeated = _own_names(table.samples)

@@ -110,6 +110,9 @@ def test_sex_comes_from_a_table_of_samples(saved, tmp_path):
     (tmp_path / "samples.csv").write_text(f"id,Gender\n{X.index[1]},male\n")
     new = read_new_samples(tmp_path / "new.csv", samples=tmp_path / "samples.csv")
     assert new.covariates["sex"].to_dict() == {X.index[1]: "male"}
+    (tmp_path / "samples.csv").write_text("id,Gender\nanna,female\n")
+    with pytest.raises(MiracleError, match="samples.csv: none of its 1 rows names a sample of"):
+        read_new_samples(tmp_path / "new.csv", samples=tmp_path / "samples.csv")
 
 
 def test_a_file_without_samples_is_one_sentence(saved, tmp_path):

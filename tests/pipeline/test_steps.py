@@ -1,3 +1,4 @@
+import re
 import shutil
 
 import numpy as np
@@ -92,7 +93,10 @@ def test_the_model_of_a_run_knows_what_a_new_sample_needs(run, tmp_path):
     card = describe_model(tmp_path / "copied")
     assert "60 held-out samples" in card
     assert "simulated" in card
-    assert "held-out folds" in card
+    for task in ("MS", "RA"):
+        (line,) = [line for line in card.splitlines() if line.startswith(f"  {task}, held-out")]
+        assert re.findall(r"(\w+) 0\.\d{3} \(", line) == ["AUROC", "AUPRC", "score"]
+    assert "all, held-out" not in card
 
 
 def test_planted_pathways_are_named_and_counted(run):
