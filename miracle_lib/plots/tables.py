@@ -77,12 +77,16 @@ def p_text(value: float) -> str:
 
 
 def _column(values: pd.Series, name: str, digits: int) -> list[str]:
-    """All cells of a column; numbers that are all whole are counts or ranks."""
+    """All cells of a column; whole numbers are counts or ranks, also beside shares below 1."""
+    places = pd.Series(digits, values.index)
     if values.dtype.kind == "f" and not _P_VALUE.search(name):
-        finite = values[np.isfinite(values)]
-        if (finite == finite.round()).all() and (finite.abs() > 1).any():
-            digits = 0
-    return [_cell(value, name, digits) for value in values]
+        whole, large = values == values.round(), values.abs() > 1
+        finite = np.isfinite(values)
+        if whole[finite].all() and large[finite].any():
+            places = places * 0
+        elif whole[finite & large].all():
+            places = places.where(~large, 0)
+    return [_cell(v, name, int(place)) for v, place in zip(values, places, strict=True)]
 
 
 def _cell(value: Any, column: str, digits: int) -> str:

@@ -55,6 +55,19 @@ def test_a_small_spread_keeps_two_digits(value, text):
     assert cell == text
 
 
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([1929.0, 0.7491, 86.0], ["1,929", "0.75", "86"]),
+        ([2.0, 3.5], ["2.00", "3.50"]),
+        ([1.0, 0.5], ["1.00", "0.50"]),
+        ([12.0, np.nan, 0.25], ["12", "–", "0.25"]),
+    ],
+)
+def test_counts_beside_shares_have_no_decimals(values, texts):
+    assert as_table(pd.DataFrame({"value": values})).cells["value"].tolist() == texts
+
+
 def test_a_running_index_is_left_out_and_a_named_one_kept():
     frame = pd.DataFrame({"x": [1.0]})
     assert "<th>0</th>" not in as_table(frame)._repr_html_()
