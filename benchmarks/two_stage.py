@@ -108,6 +108,7 @@ def main() -> None:
         sizes = f"{len(study.samples)} samples, {len(study.samples.sites)} sites"
         print(f"\n## {name}: {sizes}, {len(rows)} folds ({REPEATS} times {N_FOLDS})\n")
         shown = pd.DataFrame({"AUROC": table.mean(), "SD over folds": table.std()})
+        shown["first draw alone"] = table.iloc[:N_FOLDS].mean()
         for other in (PEER, OWN):
             gap = table.sub(table[other], axis=0)
             shown[f"minus {other}"] = gap.mean()
