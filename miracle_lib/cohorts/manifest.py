@@ -65,6 +65,8 @@ class DataFile(Strict):
         Names in a table that are no probes: False refuses them, True leaves them out.
     sha256 : str, optional
         Checksum that the file must have.
+    n_sites : int, optional
+        Sites of a table, for estimates before it is read; nothing is refused by it.
     """
 
     url: str
@@ -72,6 +74,7 @@ class DataFile(Strict):
     scale: Scale | None = None
     drop_other: bool = False
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    n_sites: PositiveInt | None = None
 
     @property
     def name(self) -> str:

@@ -153,7 +153,7 @@ def describe_own(
         "platform": platform,
         "tissue": tissue,
         "scale": scale,
-        "files": _files(values, samples, drop_other),
+        "files": _files(values, samples, drop_other, len(table.sites)),
     }
     files, smallest = {}, len(joined)
     for value in cases:
@@ -267,12 +267,12 @@ def _counts(values: pd.Series) -> str:
     return text + (", ..." if len(counts) > 12 else "")
 
 
-def _files(values: Path, samples: Path, drop_other: bool) -> list[dict[str, Any]]:
+def _files(values: Path, samples: Path, drop_other: bool, n_sites: int) -> list[dict[str, Any]]:
     """The files of the cohort, their paths relative to the folder of the values."""
     other = {"drop_other": True} if drop_other else {}
     return [
         {"url": _relative(samples, values.resolve().parent), "layout": "samples"},
-        {"url": values.name, "layout": "table", **other},
+        {"url": values.name, "layout": "table", "n_sites": n_sites, **other},
     ]
 
 

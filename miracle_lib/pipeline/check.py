@@ -15,6 +15,7 @@ from miracle_lib.cohorts.phenotypes import count
 from miracle_lib.config import Parameters, Profile, check_parameters, load_profile
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import annotation_files
+from miracle_lib.studies.variants import WIDE
 
 _TABLE = b"!series_matrix_table_begin"
 _SITES = {"27K": 27_578, "450K": 485_577, "EPIC": 866_836, "EPICv2": 937_055}  # of the arrays
@@ -88,7 +89,7 @@ def _costs(shapes: list[tuple[int, int]], parameters: Parameters) -> Iterator[st
     every = 4 * _FIT_PEAK * n_values
     fitting = every * n_chosen / max(widest, 1)
     yield f"memory: about {(_PROGRAM + max(reading, fitting)) / 1e9:.1f} GB"
-    if n_chosen < widest:
+    if n_chosen < widest <= WIDE:
         yield (
             f"memory of chapter 4, which compares with a model of all sites: about "
             f"{(_PROGRAM + every) / 1e9:.1f} GB"
@@ -133,10 +134,13 @@ def _check_samples(
 
 
 def _sites(samples: pd.DataFrame, manifest: CohortManifest) -> tuple[int, str]:
-    """Sites that the files state, else those of the array, and which of both."""
+    """Sites that files or cohort file state, else those of the array, and which of them."""
     stated = pd.to_numeric(samples.get("data_row_count", pd.Series(dtype=float)), errors="coerce")
     if stated.max() > 0:
         return int(stated.max()), "stated by the files"
+    noted = [file.n_sites for file in manifest.files if file.n_sites is not None]
+    if noted:
+        return max(noted), "stated by the cohort file"
     most = min(_SITES[name] for name in manifest.platform.split("+"))
     return most, "of the array, as headers do not say"
 
