@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 from sklearn.isotonic import isotonic_regression
 
 from miracle_lib.errors import MiracleError
@@ -288,12 +289,11 @@ def calibration_curve(scores: pd.DataFrame, n_bins: int = 5) -> pd.DataFrame:
     rows = []
     for task, table in predictions_of(scores).groupby("task", sort=False):
         table = table.sort_values("score")
-        for rows_of_bin in np.array_split(np.arange(len(table)), n_bins):
+        for rows_of_bin in np.array_split(np.arange(len(table)), min(n_bins, len(table))):
             part = table.iloc[rows_of_bin]
-            n, share, z = len(part), part["label"].mean(), 1.96
-            centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-            half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-            rows.append((task, part["score"].mean(), share, centre - half, centre + half, n))
+            cases, n = int(part["label"].sum()), len(part)
+            interval = binomtest(cases, n).proportion_ci(method="wilson")
+            rows.append((task, part["score"].mean(), cases / n, interval.low, interval.high, n))
     return pd.DataFrame(rows, columns=["task", "predicted", "observed", "low", "high", "n"])
 
 

@@ -135,6 +135,16 @@ def test_calibration_curve_bins_by_predicted_probability():
     assert (curve["high"] > curve["observed"]).all()
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_no_rounding_puts_a_share_outside_of_its_interval(label):
+    for n in range(2, 50):
+        scores = scores_of(predictions([1 - label] + [label] * n, [label * -1.0] + [0.5] * n))
+        for n_bins in (1, 2, n + 1):
+            curve = calibration_curve(scores, n_bins)
+            assert (curve["low"] <= curve["observed"]).all()
+            assert (curve["high"] >= curve["observed"]).all()
+
+
 def test_parts_of_the_brier_score_add_up_and_equal_isotonic_regression(data):
     label, score, weights = data
     parts = ours.brier_parts(label, score, weights)
