@@ -3,14 +3,14 @@
 import io
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from gzip import BadGzipFile
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -24,18 +24,11 @@ from miracle_lib.cohorts.site_table import SiteTable, close_up
 from miracle_lib.errors import MiracleError
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "na", "null", "NULL", "Null", "None", "#N/A", "."]
-_BLOCK = 1 << 21  # bytes
-_WORKERS = 2
+_BLOCK = 1 << 20  # bytes
+_WORKERS, _AHEAD = 2, 4  # threads that parse, blocks that they have ahead
 _GZIP = b"\x1f\x8b"
 _InflateError = cast(type[Exception], _isal_error)
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
-
-
-class Readable(Protocol):
-    """What rows are read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Up to about ``size`` bytes."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +121,7 @@ class _Counted(io.RawIOBase):
 
 
 def read_rows(
-    stream: Readable,
+    lines: Iterable[bytes],
     layout: Layout,
     first_line: int,
     end: bytes | None = None,
@@ -138,8 +131,8 @@ def read_rows(
 
     Parameters
     ----------
-    stream : binary file
-        Positioned at the first row.
+    lines : iterable of bytes
+        Blocks of whole lines, from the first row on.
     layout : Layout
     first_line : int
         Line number of the first row, for messages.
@@ -153,7 +146,7 @@ def read_rows(
     SiteTable
         Samples in the order of ``layout.columns``.
     """
-    blocks = _whole_lines(stream)
+    blocks = iter(lines)
     first = next(blocks, b"")
     builder = _Builder(len(layout.columns), n_sites or _estimate_rows(layout.path, first))
     parse = _Parser(layout)
@@ -175,7 +168,7 @@ def read_rows(
             if end is not None and (at := _line_start(block, end)) >= 0:
                 block, closed = block[:at], True
             waiting.append((block, pool.submit(parse, block)))
-            if len(waiting) > _WORKERS:
+            if len(waiting) > _AHEAD:
                 line += append_oldest()
             if closed and end is not None:
                 break
@@ -190,17 +183,10 @@ def read_rows(
     return SiteTable(values, pd.Index([column.sample for column in layout.columns]), sites)
 
 
-def _whole_lines(stream: Readable) -> Iterator[bytes]:
-    """Cut a stream into blocks that end at the end of a line."""
-    rest: list[bytes] = []
+def whole_lines(stream: "io.BufferedReader[Any]") -> Iterator[bytes]:
+    """Cut the rest of a stream into blocks that end at the end of a line."""
     while block := stream.read(_BLOCK):
-        cut = block.rfind(b"\n") + 1
-        if cut:
-            yield b"".join([*rest, block[:cut]])
-            rest = []
-        rest.append(block[cut:])
-    if last := b"".join(rest):
-        yield last + b"\n"
+        yield block + stream.readline()
 
 
 def _estimate_rows(path: Path, block: bytes) -> int:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 import pandas as pd
 
-from miracle_lib.cohorts.delimited import Column, Layout, open_text, read_rows
+from miracle_lib.cohorts.delimited import Column, Layout, open_text, read_rows, whole_lines
 from miracle_lib.cohorts.site_table import SiteTable
 from miracle_lib.errors import MiracleError
 
@@ -104,7 +104,7 @@ def read_series_matrix(path: str | Path, samples: Iterable[str] | None = None) -
         columns = [Column(name, header.index(name, 1)) for name in names]
         rows = fields.get("data_row_count", [["0"]])[0][0]
         table = read_rows(
-            stream,
+            whole_lines(stream),
             Layout(path, columns, len(header)),
             first_line=line + 2,
             end=_END,

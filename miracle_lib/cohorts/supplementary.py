@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from miracle_lib.cohorts.delimited import Column, Layout, open_text, read_rows
+from miracle_lib.cohorts.delimited import Column, Layout, open_text, read_rows, whole_lines
 from miracle_lib.cohorts.joining import fold, join_columns
 from miracle_lib.cohorts.site_table import PROBE, SiteTable
 from miracle_lib.errors import MiracleError
@@ -58,7 +58,7 @@ def read_supplementary(
         header, delimiter, site = _read_header(stream, path)
         columns = _find_columns(header, samples, path)
         layout = Layout(path, columns, len(header), delimiter, detection_p, site)
-        return read_rows(stream, layout, first_line=2)
+        return read_rows(whole_lines(stream), layout, first_line=2)
 
 
 def _read_header(stream, path: Path) -> tuple[list[str], str, int]:

@@ -4,7 +4,6 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from itertools import chain, compress
 from pathlib import Path
 
@@ -13,7 +12,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 
-from miracle_lib.cohorts.delimited import MISSING, Column, Layout, is_number, open_text, read_rows
+from miracle_lib.cohorts.delimited import (
+    MISSING,
+    Column,
+    Layout,
+    is_number,
+    open_text,
+    read_rows,
+    whole_lines,
+)
 from miracle_lib.cohorts.probe_names import are_probes, foreign, refuse_foreign, refuse_no_probes
 from miracle_lib.cohorts.site_table import PROBE, SiteTable, close_up
 from miracle_lib.cohorts.supplementary import split, value_fields
@@ -100,7 +107,10 @@ def read_text(path: Path, drop_other: bool = False) -> SiteTable:
         _log.info("%s: sites x samples", path.name)
         columns = _sample_columns(header, name, cells, drop_other, path)
         layout = Layout(path, columns, len(header), dialect.delimiter, site=name)
-        table = read_rows(_Rest(first, stream, dialect.decimal), layout, first_line=2)
+        comma = dialect.decimal == ","
+        blocks = chain([first], whole_lines(stream))
+        numbers = (block.replace(b",", b".") if comma else block for block in blocks)
+        table = read_rows(numbers, layout, first_line=2)
     other = foreign(table.sites, sites=True)
     refuse_foreign(other, "row", "probe such as cg00000029", drop_other, path.name)
     if other:
@@ -147,18 +157,6 @@ def _sample_columns(
 def _is_text(cell: str) -> bool:
     """Whether a cell holds words instead of a number or nothing."""
     return cell not in MISSING and not is_number(cell.replace(",", "."))
-
-
-class _Rest:
-    """A line that was read already and what follows it, decimal commas turned into points."""
-
-    def __init__(self, line: bytes, stream: BufferedReader, decimal: str) -> None:
-        self._line, self._stream, self._comma = line, stream, decimal == ","
-
-    def read(self, size: int) -> bytes:
-        """Up to about ``size`` bytes."""
-        block, self._line = self._line or self._stream.read(size), b""
-        return block.replace(b",", b".") if self._comma else block
 
 
 def _read_samples(
