@@ -24,7 +24,7 @@ ENCODER = (
     "covariates_to_gene",
 )
 DAMPING = 0.1  # of what is credited to a node, relative to the length of its weights
-CHUNK = 32  # samples per pass outside training
+CHUNK = 256  # samples per pass outside training
 PASS_VALUES = 2**21  # values of the site layer per pass, in training too: bounds memory
 
 Rows = Tensor | slice
