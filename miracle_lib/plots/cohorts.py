@@ -295,7 +295,8 @@ def quality_counts(report: pd.DataFrame) -> Figure:
     def grid(column: str) -> pd.DataFrame:
         return named.pivot(index="row", columns="cohort", values=column).loc[rows, cohorts]
 
-    figure = new_figure(1.3 + 0.32 * len(rows), width=3.6 + 0.95 * len(cohorts))
+    names = 1.8 + 0.065 * max(map(len, rows))  # and the scale of colours
+    figure = new_figure(1.3 + 0.32 * len(rows), width=names + 0.95 * len(cohorts))
     axis = figure.subplots()
     share = grid("share").to_numpy()
     top = max(0.01, float(np.nanmax(share)))

@@ -89,7 +89,8 @@ def pathway_ranking(
     right.axhline(0, color=BAND, lw=1, zorder=0)
     right.set(xscale="log", xlabel="genes in the pathway")
     right.set_ylabel("attribution (logit, cases - controls)")
-    right.set_title(f"all {len(explanation)} pathways\nattribution ~ genes: ρ = {rho:.2f}")
+    title = f"all {len(explanation)} pathways\nattribution ~ genes: ρ = {rho:.2f}"
+    right.set_title(title, loc="right")  # beside long names it is wider than its panel
     right.legend()
     right.set_xticks(*_degree_ticks(explanation["degree"]))
     right.minorticks_off()

@@ -33,7 +33,7 @@ def test_ranking_fills_what_is_named_only(explanation):
     filled = [line for line in points if to_hex(line.get_markerfacecolor()) != "#ffffff"]
     assert (len(points), len(filled)) == (10, 3)
     assert left.get_yticklabels()[-1].get_text().endswith("number 0")
-    assert "all 40 pathways" in right.get_title()
+    assert "all 40 pathways" in right.get_title("right")
     labels = [text.get_text() for text in right.get_legend().get_texts()]
     assert labels == ["not named: 37", "named (q ≤ 0.05): 3"]
 
