@@ -149,7 +149,9 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     members_ : list of Member
         The trained networks; ``network_`` is the autoencoder of the first.
     history_ : DataFrame
-        One row per member, stage and epoch: losses, and ``weight[task]`` for each task.
+        One row per member, stage and epoch: losses, ``weight[task]`` for each task, and for stages
+        of gradient steps the held-out loss of the start (``validation_start``) and of the weights
+        that would be kept if the stage ended here (``validation_kept``).
     prior_ : Prior
         Scale of each block in each task, and sharing; found for additive heads.
     ceiling_ : Series
