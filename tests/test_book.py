@@ -66,8 +66,11 @@ def test_the_book_builds_without_a_warning_and_has_every_page(copy):
     for name in set(miracle_lib.__all__) - {"__version__"}:
         place = getattr(miracle_lib, name)
         assert f">{place.__name__}<" in reference, f"{name} is in no page of the reference"
-    for command in app.registered_commands:
-        assert f"miracle-{command.name or command.callback.__name__}" in reference
+    pages = {path.stem for path in (html / "reference" / "commands").glob("*.html")}
+    assert pages == {info.name or info.callback.__name__ for info in app.registered_commands}
+    for name in pages:
+        page = (html / "reference" / "commands" / f"{name}.html").read_text()
+        assert f"Usage: miracle {name}" in page
 
 
 def test_a_missing_notebook_stops_the_build_and_is_named(copy):

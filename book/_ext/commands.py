@@ -1,4 +1,4 @@
-"""The directive ``commands``: the help of each command of ``miracle``, as it prints it."""
+"""The directive ``command``: the help of a command of ``miracle``, as it prints it."""
 
 import os
 import subprocess
@@ -25,24 +25,18 @@ def help_of(*words: str) -> str:
     return answer.stdout.strip()
 
 
-class Commands(Directive):
-    """One section per command of ``miracle``."""
+class Command(Directive):
+    """The help of one command."""
+
+    required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """Ask the command for its help, then each of its commands."""
-        from miracle_lib.cli import app
-
-        names = [info.name or info.callback.__name__ for info in app.registered_commands]
-        return [self._section(name) for name in sorted(names)]
-
-    def _section(self, name: str) -> nodes.section:
-        text = help_of(name)
-        title = nodes.title(text=f"miracle {name}")
-        block = nodes.literal_block(text, text, language="text")
-        return nodes.section("", title, block, ids=[f"miracle-{name}"])
+        """Ask the command for its help."""
+        text = help_of(*self.arguments)
+        return [nodes.literal_block(text, text, language="text")]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    app.add_directive("commands", Commands)
+    app.add_directive("command", Command)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
