@@ -91,7 +91,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Name of the cell's file: a hash of function, its code, settings, data and versions."""
+        """Hash of function, its code, settings, data and versions, which names the cell's file."""
         return digest(
             {
                 "function": f"{self.function.__module__}.{self.function.__qualname__}",
