@@ -162,10 +162,14 @@ def study_samples(run: Run, study: str) -> Samples:
 
 
 def samples_of(run: Run, step: str, name: str = "sites") -> Samples:
-    """Samples with the sites that a step has chosen; all sites without a selection."""
-    if site_selector(run) is None:
-        return all_samples(run)
-    return run.load(step, name, lambda _: samples_at(run, run.table(step, name).index))
+    """Samples with the sites that a step has chosen; those in memory anyway where it chose all."""
+
+    def read(_: Path) -> Samples:
+        sites = run.table(step, name).index
+        every = len(sites) == merged_samples(run).n_vars
+        return all_samples(run) if every else samples_at(run, sites)
+
+    return run.load(step, name, read)
 
 
 def used_mask(run: Run) -> Hierarchy:
