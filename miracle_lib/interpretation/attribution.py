@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
@@ -16,7 +15,7 @@ from miracle_lib.samples import Samples, as_samples
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
     from miracle_lib.estimator.prediction import TaskLogit
-    from miracle_lib.model import MaskedLinear, TaskHeads
+    from miracle_lib.model import TaskHeads
 
 _BATCH = 256
 _VALUES = 2**26  # of the sites, at a time
@@ -189,9 +188,9 @@ def weight_products(model: "MiracleClassifier", task: str) -> dict[str, pd.Serie
             network, heads = member.network, cast("TaskHeads", member.heads).blocks
             weight = {k: head.output.weight[index, 0].cpu().numpy() for k, head in heads.items()}
             pathway = weight.get("pathways", np.zeros(len(h.pathways)))
-            gene = edge_weights(h.gene_pathway, network.gene_to_mean) @ pathway
+            gene = network.gene_to_mean.csr_weight() @ pathway
             gene = gene + weight.get("genes", 0.0)
-            site = edge_weights(h.site_gene, network.site_to_gene) @ gene
+            site = network.site_to_gene.csr_weight() @ gene
             direct = weight.get("sites", np.zeros(len(site)))
             site = np.pad(site, (0, len(direct) - len(site))) + direct  # outside: direct only
             for name, value in {"pathway": pathway, "gene": gene, "site": site}.items():
@@ -209,12 +208,6 @@ def refuse_hidden_heads(model: "MiracleClassifier") -> None:
             f"The heads {kind}, so that no node has one weight; expected linear heads "
             "(attribute works with both)."
         )
-
-
-def edge_weights(mask: sparse.csr_matrix, layer: "MaskedLinear") -> sparse.csr_matrix:
-    """The weights of a masked layer as a sparse matrix, inputs x outputs."""
-    values = layer.weight.detach().cpu().numpy()
-    return sparse.csr_matrix((values, mask.indices, mask.indptr), shape=mask.shape)
 
 
 def agreement(model: "MiracleClassifier", X: Samples | pd.DataFrame, task: str) -> pd.DataFrame:

@@ -13,7 +13,6 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.interpretation.attribution import (
     attribute,
     contrast,
-    edge_weights,
     refuse_hidden_heads,
 )
 from miracle_lib.interpretation.evidence import Problem, evidence, site_parts
@@ -246,8 +245,8 @@ def membership(hierarchy):
 def _path_values(member, hierarchy, z, genes, edges, column, task) -> np.ndarray:
     """Contribution of every path (columns) for every sample (rows), one member."""
     network = member.network.eval()
-    first = edge_weights(hierarchy.site_gene, network.site_to_gene)[:, genes].tocoo()
-    second = edge_weights(hierarchy.gene_pathway, network.gene_to_mean)[genes, column]
+    first = network.site_to_gene.csr_weight()[:, genes].tocoo()
+    second = network.gene_to_mean.csr_weight()[genes, column]
     head = member.heads.blocks["pathways"].output.weight[task, 0, column].item()
     weights = first.tocsr()[edges.row, edges.col].A1 * second.toarray().ravel()[edges.col] * head
     x = member.sites(z)

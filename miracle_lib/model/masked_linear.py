@@ -57,9 +57,7 @@ class MaskedLinear(nn.Module):
     (torch.Size([3]), torch.Size([5, 2]))
     """
 
-    _output: Tensor
-    _output_start: Tensor
-    _position: Tensor
+    _position: Tensor | None
 
     def __init__(
         self,
@@ -73,22 +71,44 @@ class MaskedLinear(nn.Module):
         self.kernel = _faster_kernel(edges) if kernel == "auto" else kernel
         if self.kernel not in ("sparse", "dense"):
             raise MiracleError(f"kernel is '{kernel}'; expected 'auto', 'sparse' or 'dense'")
-        for name, index in Pattern.from_mask(edges)._asdict().items():
+        for name, index in self._index(edges).items():
             self.register_buffer(f"_{name}", index, persistent=False)
-        self.register_buffer("_position", _flat_position(edges), persistent=False)
         self.weight = nn.Parameter(torch.empty(edges.nnz))
         self.bias = nn.Parameter(torch.empty(self.out_features)) if bias else None
         self.reset_parameters()
 
+    def _index(self, edges: sp.csr_matrix) -> dict[str, Tensor | None]:
+        """Return what the kernel has to know of the edges: nothing of a dense one that has all."""
+        if self.kernel == "sparse":
+            return Pattern.from_mask(edges)._asdict()
+        full = edges.nnz == math.prod(edges.shape)
+        return {"position": None if full else _flat_position(edges)}
+
     @property
     def pattern(self) -> Pattern:
-        """The edges, on the device of the layer."""
+        """The edges as the sparse kernel reads them, on the device of the layer."""
         return Pattern(*(getattr(self, f"_{name}") for name in Pattern._fields))
+
+    @property
+    def position(self) -> Tensor:
+        """Place of each edge in the flattened matrix, shape (n_edges,)."""
+        if self.kernel == "sparse":
+            start, output = self.pattern[:2]
+            inputs = torch.arange(self.in_features, device=output.device)
+            return inputs.repeat_interleave(start.diff()) * self.out_features + output
+        if self._position is None:
+            return torch.arange(self.weight.numel(), device=self.weight.device)
+        return self._position
+
+    @property
+    def edge_output(self) -> Tensor:
+        """Output of each edge, shape (n_edges,)."""
+        return self.position % self.out_features
 
     @property
     def in_degree(self) -> Tensor:
         """Number of inputs of each output, shape (n_outputs,)."""
-        return self._output_start.diff()
+        return torch.bincount(self.edge_output, minlength=self.out_features)
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -103,15 +123,21 @@ class MaskedLinear(nn.Module):
 
     def edge_scale(self) -> Tensor:
         """Return 1 / sqrt(in-degree of the edge's output), shape (n_edges,)."""
-        return self.in_degree.to(self.weight).rsqrt()[self._output]
+        return self.in_degree.to(self.weight).rsqrt()[self.edge_output]
 
     def dense_weight(self) -> Tensor:
         """Return the weights as a matrix (n_inputs, n_outputs), zero off the mask."""
         size = self.in_features * self.out_features
         if self.weight.numel() == size:
             return self.weight.view(self.in_features, self.out_features)
-        flat = _LaidOut.apply(self.weight, self._position, size)
+        flat = _LaidOut.apply(self.weight, self.position, size)
         return flat.view(self.in_features, self.out_features)
+
+    def csr_weight(self) -> sp.csr_matrix:
+        """Return a copy of the weights as a sparse matrix (n_inputs, n_outputs)."""
+        place = divmod(self.position.cpu().numpy(), self.out_features)
+        weight = self.weight.detach().cpu().numpy()
+        return sp.csr_matrix((weight, place), (self.in_features, self.out_features))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, n_inputs) to (batch, n_outputs).

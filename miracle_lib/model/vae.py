@@ -331,4 +331,4 @@ def _scale_outputs(layer: MaskedLinear, outputs: Tensor) -> None:
     """Divide each output's weights by the SD that the output has on a sample of data."""
     spread = outputs.std(dim=0, correction=min(1, len(outputs) - 1))  # one sample has none
     scale = torch.where(spread > 1e-3, spread, 1.0).reciprocal()
-    layer.weight.mul_(scale[layer.pattern.output])
+    layer.weight.mul_(scale[layer.edge_output])

@@ -4,7 +4,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from scipy.sparse import csr_matrix, diags
+from scipy.sparse import diags
 from scipy.sparse.linalg import lsqr
 from torch import Tensor, nn
 
@@ -114,7 +114,7 @@ class Member(nn.Module):
             sums[3] += torch.einsum("ij,ij->j", sites, sites)
         mean, square, product, total = sums / len(rows)
         slope = product / (square - mean.square()).clamp_min(1e-6)
-        network.gene_to_site.weight.mul_(slope[network.gene_to_site.pattern.output])
+        network.gene_to_site.weight.mul_(slope[network.gene_to_site.edge_output])
         cast(Tensor, network.gene_to_site.bias).copy_(-slope * mean)
         if network.site_logvar is not None:
             network.site_logvar.copy_((total - slope * product).clamp_min(0.05).log())
@@ -194,18 +194,16 @@ class Member(nn.Module):
 
 def _move(inputs: SharedLinear, nodes: SharedLinear, layer: MaskedLinear) -> None:
     """Move weights on the inputs of a layer to its outputs, as far as these can carry them."""
-    start, end = layer.pattern.input_start.cpu().numpy(), layer.pattern.output.cpu().numpy()
-    shape = (layer.in_features, layer.out_features)
-    edges = csr_matrix((layer.weight.double().cpu().numpy(), end, start), shape)
+    edges = layer.csr_weight().astype(float)
     length = np.asarray(edges.multiply(edges).sum(0)).ravel() ** 0.5 + 1e-12
     scaled = edges @ diags(1 / length)
     for own, other in (
         (inputs.shared[0], nodes.shared[0]),
         *zip(inputs.specific[:, 0], nodes.specific[:, 0], strict=True),
     ):
-        wanted = own[: shape[0]].double().cpu().numpy()
+        wanted = own[: layer.in_features].double().cpu().numpy()
         if not wanted.any():
             continue
         credit = lsqr(scaled, wanted, damp=DAMPING**0.5, atol=1e-9, btol=1e-9)[0] / length
-        own[: shape[0]] -= torch.from_numpy(edges @ credit).to(own)
+        own[: layer.in_features] -= torch.from_numpy(edges @ credit).to(own)
         other += torch.from_numpy(credit).to(other)

@@ -247,6 +247,27 @@ def test_auto_takes_sparse_for_annotations_and_dense_for_full_or_tiny_masks():
     assert chosen(100, 50, 0.02) == "dense"
 
 
+@pytest.mark.parametrize("kernel", ["sparse", "dense"])
+def test_edges_are_known_whatever_the_kernel_keeps(kernel):
+    layer = MaskedLinear([[1, 0, 1], [0, 0, 1]], kernel=kernel)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([1.0, 2.0, 0.0]))
+    assert layer.edge_output.tolist() == [0, 2, 2]
+    assert layer.in_degree.tolist() == [1, 0, 2]
+    assert layer.csr_weight().toarray().tolist() == [[1, 0, 2], [0, 0, 0]]
+    assert layer.csr_weight().nnz == 3
+
+
+def test_a_layer_with_every_edge_keeps_no_index_of_them():
+    layer = MaskedLinear(np.ones((3, 2)))
+    assert not list(layer.buffers())
+    assert layer.edge_output.tolist() == [0, 1] * 3
+    assert layer.in_degree.tolist() == [3, 3]
+    assert layer.csr_weight().shape == (3, 2)
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(layer(x), x @ layer.weight.view(3, 2))
+
+
 def test_every_kind_of_mask_gives_the_same_edges():
     array = MASK.toarray() != 0
     with_zero = sp.csr_matrix(array.astype(float))

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from miracle_lib.model import MaskedVAE
+from miracle_lib.model import MaskedLinear, MaskedVAE
 from miracle_lib.training import member
 
 
@@ -82,7 +82,7 @@ def test_a_killed_process_ends_both_and_the_checkpoint_continues(start, alone, t
 def test_noise_that_is_skipped_is_the_noise_that_is_drawn(alone, kernel):
     hierarchy = alone.hierarchy_
     network = MaskedVAE(hierarchy, seed=0).train()
-    network.gene_to_mean.kernel = kernel
+    network.gene_to_mean = MaskedLinear(hierarchy.gene_pathway, kernel=kernel)
     x = torch.randn(18, len(hierarchy.sites))
     torch.manual_seed(0)
     network(x)
