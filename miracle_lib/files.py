@@ -54,6 +54,33 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
+def put_back(path: Path) -> Iterator[None]:
+    """Put back what was at ``path``, a file or nothing, if the block that writes there raises.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> with suppress(ValueError), put_back(path):
+    ...     _ = path.write_text("of no use")
+    ...     raise ValueError
+    >>> path.exists()
+    False
+    """
+    before = path.with_name(f".{uuid.uuid4().hex[:8]}.{path.name}")
+    with suppress(FileNotFoundError):
+        os.replace(path, before)
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.replace(before, path)
+        raise
+    before.unlink(missing_ok=True)
+
+
+@contextmanager
 def alone(path: str | Path, waiting: str) -> Iterator[None]:
     """Keep other processes that ask for the same from working on ``path`` meanwhile.
 

@@ -1,10 +1,18 @@
 import json
 import os
+from contextlib import suppress
 
 import pytest
 
 from miracle_lib import files
-from miracle_lib.files import RememberedHashes, atomic_path, safe_name, sha256, write_json
+from miracle_lib.files import (
+    RememberedHashes,
+    atomic_path,
+    put_back,
+    safe_name,
+    sha256,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -15,6 +23,19 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize(("before", "fails"), [("old", True), ("old", False), (None, True)])
+def test_a_file_is_put_back_where_what_is_done_with_the_new_one_fails(tmp_path, before, fails):
+    target = tmp_path / "table.csv"
+    if before:
+        target.write_text(before)
+    with suppress(RuntimeError), put_back(target):
+        target.write_text("new")
+        if fails:
+            raise RuntimeError
+    left = [path.read_text() for path in tmp_path.iterdir()]
+    assert left == [before if fails else "new"] * bool(before or not fails)
 
 
 def test_json_is_sorted_and_ends_with_a_newline(tmp_path):

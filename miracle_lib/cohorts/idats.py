@@ -18,6 +18,7 @@ from miracle_lib.cohorts.series_matrix import SENTRIX
 from miracle_lib.cohorts.site_table import SiteTable
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
+from miracle_lib.files import put_back
 
 if TYPE_CHECKING:
     from mepylome import Manifest, MethylData
@@ -108,7 +109,7 @@ def written_idats(
 ) -> Iterator[Path]:
     """Read a folder of IDAT pairs once, and put them beside it with what is known of the samples.
 
-    The file does not stay where what is done with it fails.
+    Where what is done with the file fails, it does not stay, and one that was there does.
 
     Parameters
     ----------
@@ -146,12 +147,9 @@ def written_idats(
     adata.obs = people.loc[joined.samples].assign(
         **{name: adata.obs[name].astype(str).to_numpy() for name in adata.obs}
     )
-    write_cohort(adata, path)
-    try:
+    with put_back(path):
+        write_cohort(adata, path)
         yield path
-    except BaseException:
-        path.unlink()
-        raise
 
 
 def array_of(folder: str | Path) -> str:

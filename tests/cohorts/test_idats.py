@@ -210,4 +210,7 @@ def test_a_refused_init_leaves_nothing_behind(two_arrays, options, message):
     assert sorted(two_arrays.iterdir()) == before
     answer = call_init(two_arrays, "--case", "MS", "--platform", "EPIC")
     assert answer.exit_code == 0, answer.stderr
-    assert (two_arrays / "arrays.h5ad").is_file()
+    made = {path: path.read_bytes() for path in two_arrays.iterdir() if path.is_file()}
+    assert two_arrays / "arrays.h5ad" in made
+    assert call_init(two_arrays, *options, "--force").exit_code == 1
+    assert {path: path.read_bytes() for path in two_arrays.iterdir() if path.is_file()} == made
