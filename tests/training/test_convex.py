@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from miracle_lib import stored
@@ -134,6 +135,37 @@ def test_gram_is_that_of_the_scaled_features():
     scaled = ((block.values - block.mean) / block.unit).numpy()[pairs.row]
     scaled = scaled * np.sqrt(block.variances[0].T)[pairs.task]
     np.testing.assert_allclose(block.grams[0], scaled @ scaled.T, atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [60, 1500])
+@pytest.mark.parametrize("kind", ["few sites", "repeated samples", "repeated sites"])
+def test_rounding_in_single_precision_never_makes_the_matrix_indefinite(n, kind, monkeypatch):
+    """Repeated sites round alike, which adds up: the smallest eigenvalue becomes -1.5e-4."""
+    monkeypatch.setattr(convex, "prior_variances", lambda t, *_: np.full(t.shape, 1 / len(t)))
+    rng = np.random.default_rng(0)
+    twice = np.repeat(rng.normal(size=(n // 2, 1)), 2, axis=0)
+    sites = {
+        "few sites": rng.normal(size=(n, 3)),
+        "repeated samples": np.repeat(rng.normal(size=(3, 5_000)), n // 3, axis=0),
+        "repeated sites": twice + 1e-7 * rng.normal(size=(1, 9_000)),
+    }[kind]
+    labels = (np.arange(n)[:, None] // 2 % 2).astype(float)
+    blocks, pairs, folds = blocks_of({"sites": sites.astype(np.float32)}, labels, n_folds=2)
+    HeadProblem(blocks, pairs, folds, Prior(np.array([[16.0]]), 0.0), 1)
+
+
+def test_single_precision_gives_the_probabilities_of_double(monkeypatch):
+    monkeypatch.setattr(convex, "prior_variances", lambda t, *_: np.full(t.shape, 1 / len(t)))
+    rng = np.random.default_rng(0)
+    sites = rng.normal(size=(300, 6_000)).astype(np.float32)
+    labels = (sites[:, :50].mean(1, keepdims=True) + 0.1 * rng.normal(size=(300, 1)) > 0) * 1.0
+    found = []
+    for kind in (np.float32, np.float64):
+        blocks, pairs, folds = blocks_of({"sites": sites.astype(kind)}, labels)
+        heads = HeadProblem(blocks, pairs, folds, Prior(np.array([[8.0]]), 0.0), 1)
+        found.append(expit(heads.out_of_fold(np.ones(1))))
+    np.testing.assert_allclose(*found, atol=1e-3)
+    assert found[0].std() > 0.05
 
 
 MAPS = Path("/proc/self/maps")
