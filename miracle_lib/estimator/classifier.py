@@ -43,7 +43,7 @@ from miracle_lib.training.inputs import (
     require_both_classes,
     vector_of,
 )
-from miracle_lib.training.settings import Design, Settings
+from miracle_lib.training.settings import Design, Settings, along_paths
 from miracle_lib.training.storage import Card
 
 # Options of the training that leave its result as it is.
@@ -83,7 +83,10 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         pathway-pathway layers, heads trained from the first stage on.
     reads : sequence of {"pathways", "genes", "sites"}, by default all three
         What the heads read. ``("pathways",)`` is the strict bottleneck: pathway activities and
-        nothing else. Without ``"sites"``, sites that the hierarchy does not reach are ignored.
+        nothing else. Its encoder is made from the labels, if it is linear and the heads are exact:
+        the effects of single sites are solved for first and written along the paths, and the
+        autoencoder then learns to reconstruct from them; there is no third stage. Without
+        ``"sites"``, sites that the hierarchy does not reach are ignored.
     head : {"additive", "deep"} or subclass of Heads, by default "additive"
         ``"additive"``: `miracle_lib.model.TaskHeads`, a sum over blocks, linear and solved for
         exactly unless ``head_units`` is given. ``"deep"``: `miracle_lib.model.DeepHeads`, four
@@ -364,6 +367,11 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     def design(self) -> Design:
         """What the network is made of: the preset's, and the parameters that are not None."""
         return self._settings().design
+
+    @property
+    def encoder_is_from_labels(self) -> bool:
+        """Whether the encoder is not trained, but written from what the labels say of the sites."""
+        return along_paths(self._settings(), self._training.stages)
 
     def _settings(self) -> Settings:
         """Return the preset with the parts replaced that are given."""

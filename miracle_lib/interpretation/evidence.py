@@ -7,7 +7,8 @@ Three measures, each linear algebra, so that a shuffle costs a matrix product an
 - *undirected*: the same for absolute associations, which finds pathways whose sites move in both
   directions, and which counts only what exceeds the average over all sites;
 - *network*: the pathway's contribution to the logit (cases minus controls) after linear heads are
-  refitted on the frozen encoder, beside genes and sites, whatever heads the model has.
+  refitted on the frozen encoder, beside genes and sites, whatever heads the model has. The encoder
+  of a strict bottleneck is made from the labels; averages of sites and genes stand in for it.
 
 Each is divided by its own standard deviation over the shuffles and the true labels. That removes
 what the size of a node alone gives it. Their sum, standardised in the same way, is compared with

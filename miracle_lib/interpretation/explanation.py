@@ -18,6 +18,7 @@ from miracle_lib.interpretation.attribution import (
 from miracle_lib.interpretation.evidence import Problem, evidence, site_parts
 from miracle_lib.preprocessing.coding import CovariateCoder
 from miracle_lib.samples import Samples, as_samples
+from miracle_lib.training.member import Member
 
 if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
@@ -276,7 +277,10 @@ def _problem(model, samples: Samples, task: str) -> Problem:
     """Collect what the evidence needs from the model's frozen encoder."""
     z = model.standardized(samples.values, task)
     conditions = model.logit_module(task).covariates.expand(len(z), -1)
-    members = [member.features(z, conditions) for member in model.members_]
+    encoders = model.members_
+    if model.encoder_is_from_labels:  # true labels would stand out: averages that have seen none
+        encoders = [Member(model.hierarchy_, 0, 1, conditions.shape[1], seed=0).to(z.device)]
+    members = [encoder.features(z, conditions) for encoder in encoders]
     # The model's own prior has seen the labels, and would not be exchangeable with shuffled ones.
     covariance = np.zeros((len(z), len(z)))
     for name, variance in REFIT_VARIANCE.items():

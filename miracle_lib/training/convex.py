@@ -59,6 +59,8 @@ class Block:
     values : Tensor, shape (n_samples, n_features)
     mean, unit : Tensor, shape (n_features,)
         Mean and standard deviation (infinite where a feature does not vary).
+    association : ndarray, shape (n_features, n_tasks)
+        Moderated t statistics on all labels.
     variances : list of ndarray, shape (n_features, n_tasks)
     grams : list of ndarray, shape (n_pairs, n_pairs)
         Inner products of the pairs, in the lower triangle.
@@ -77,10 +79,11 @@ class Block:
         spread = values.std(0, correction=0)
         self.unit = torch.where(spread > 1e-6, spread, torch.inf)
         alive = (spread > 1e-6).cpu().numpy()
-        self.variances = [
-            prior_variances(association, alive, relatives, name).astype(np.float32)
-            for association in self._associations(pairs, folds, n_tasks, alive)
-        ]
+        self.variances = []
+        for association in self._associations(pairs, folds, n_tasks, alive):
+            self.association = association  # the last is that of all labels
+            variance = prior_variances(association, alive, relatives, name)
+            self.variances.append(variance.astype(np.float32))
         self.grams = [self._gram(variance, pairs) for variance in self.variances]
 
     def parts(self, chosen: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Tensor]]:

@@ -114,8 +114,12 @@ class ConvexHeads:
             moved = -heads(values)
             self.member.credit_nodes()
             moved = (moved + heads(values)).double().cpu().numpy()[pairs.row, pairs.task]
-            mean = np.bincount(pairs.task, moved) / np.bincount(pairs.task)
-            heads.bias.sub_(torch.from_numpy(mean).to(heads.bias))
+            self._shift_biases(moved)
+
+    def _shift_biases(self, moved: np.ndarray) -> None:
+        """Take back what the logits of a task's pairs have moved in the mean."""
+        task, bias = self.problem.pairs.task, cast(TaskHeads, self.member.heads).bias
+        bias.sub_(torch.from_numpy(np.bincount(task, moved) / np.bincount(task)).to(bias))
 
     def _out_of_fold(self) -> np.ndarray:
         """Return each pair's logit from the solution without its fold."""

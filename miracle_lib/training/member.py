@@ -79,7 +79,7 @@ class Member(nn.Module):
             "sites": self.network.n_sites + n_outside,
         }
         widths = {name: width for name, width in widths.items() if name in design.reads and width}
-        self.reads, self.sampled = list(widths), design.sampled
+        self.reads, self.sampled, self.linear = list(widths), design.sampled, design.linear
         self.heads = design.heads(widths, n_tasks, design.head_units, seed)
 
     @property
@@ -93,7 +93,7 @@ class Member(nn.Module):
         return min(CHUNK, self.most_at_once)
 
     @torch.no_grad()
-    def calibrate(self, x: Tensor, covariates: Tensor, rows: Tensor) -> None:
+    def calibrate(self, x: Tensor, covariates: Tensor, rows: Tensor, encoder: bool = True) -> None:
         """Scale starting weights that are averages to some training samples: encoder, then decoder.
 
         Each site's starting reconstruction is multiplied by its least-squares slope on the data,
@@ -102,7 +102,8 @@ class Member(nn.Module):
         network = self.network.eval()
         if network.start == "random":
             return
-        network.calibrate(self.sites(x, rows), covariates[rows])
+        if encoder:
+            network.calibrate(self.sites(x, rows), covariates[rows])
         # Sums over samples of reconstruction, its square, its product with the data, data squared.
         sums = torch.zeros(4, network.n_sites, device=x.device)
         for batch in rows.split(self.chunk):
@@ -118,6 +119,13 @@ class Member(nn.Module):
         cast(Tensor, network.gene_to_site.bias).copy_(-slope * mean)
         if network.site_logvar is not None:
             network.site_logvar.copy_((total - slope * product).clamp_min(0.05).log())
+
+    def fix_activities(self) -> None:
+        """Leave the layers from sites to pathway activities out of every training."""
+        network = self.network
+        for layer in (network.site_to_gene, network.covariates_to_gene, network.gene_to_mean):
+            if layer is not None:
+                layer.requires_grad_(False)
 
     def sites(self, x: Tensor, rows: Rows = ALL) -> Tensor:
         """Return the input of the autoencoder for some samples, in the layout it works in."""
@@ -181,10 +189,7 @@ class Member(nn.Module):
         pathway, by damped least squares. Logits stay as they are, up to the biases of the layers
         and what covariates do to the genes, and the sites keep their deviations.
         """
-        linear = isinstance(self.network.activation, nn.Identity)
-        linear &= isinstance(self.network.latent_activation, nn.Identity)
-        linear &= isinstance(self.network.encoder_norm, nn.Identity)
-        if not linear or self.network.dense_layers or set(self.reads) != set(BLOCKS):
+        if not self.linear or set(self.reads) != set(BLOCKS):
             return
         of_block = cast(TaskHeads, self.heads).blocks
         pathways, genes, sites = (of_block[name].output for name in BLOCKS)

@@ -40,14 +40,14 @@ def excess_from_pathways(
     found = np.empty(total.shape)
     for left_out in range(PARTS):
         rest, own = gene_pathway[part != left_out], gene_pathway[part == left_out]
-        variances = _fit(total[part != left_out], number[part != left_out], rest)
+        variances = fit_variances(total[part != left_out], number[part != left_out], rest)
         present = own @ (rest.T @ number[part != left_out]) > 0
         found[part == left_out] = np.where(present, own @ variances, np.nan)
     return found
 
 
-def _fit(total: np.ndarray, number: np.ndarray, mask: sp.csr_matrix) -> np.ndarray:
-    """Return the variance c of every pathway in every task."""
+def fit_variances(total: np.ndarray, number: np.ndarray, mask: sp.csr_matrix) -> np.ndarray:
+    """Return the variance c of every pathway in every task, (n_pathways, n_tasks)."""
     transposed = mask.T.tocsr()
     measured = transposed @ number > 0
     pathway = np.where(measured, START, 0.0)

@@ -60,6 +60,12 @@ class Design:
         return self.head == "additive" and self.head_units is None
 
     @property
+    def linear(self) -> bool:
+        """Whether the encoder is linear, so that weights along a path multiply."""
+        plain = self.activation == self.latent_activation == "identity"
+        return plain and self.norm == "none" and not self.dense_layers
+
+    @property
     def network(self) -> dict[str, Any]:
         """The options of `MaskedVAE`."""
         names = ("activation", "latent_activation", "norm", "dense_layers", "start")
@@ -247,8 +253,21 @@ class Stage:
         return "task" in self.losses
 
 
+def along_paths(settings: Settings, stages: Literal["three", "joint"] = "three") -> bool:
+    """Whether effects of single sites are solved for and written along the paths.
+
+    So it is where exact heads read the pathways of a linear encoder and nothing else: an encoder
+    that has seen no label keeps from them what most of the sites say.
+    """
+    exact, strict = settings.solver == "convex", settings.design.reads == ("pathways",)
+    return stages == "three" and exact and strict and settings.design.linear
+
+
 def list_stages(settings: Settings, stages: Literal["three", "joint"] = "three") -> list[Stage]:
     """Return the stages of a training, those without epochs left out.
+
+    Where encoder and heads are written along the paths, that comes first, and the autoencoder
+    then learns to reconstruct from them.
 
     Examples
     --------
@@ -267,4 +286,6 @@ def list_stages(settings: Settings, stages: Literal["three", "joint"] = "three")
             Stage("heads", settings.heads, TASKS, ("heads",), settings.solver),
             Stage("finetune", settings.finetune, *both, on_trial=exact),
         ]
+    if along_paths(settings, stages):
+        found = [found[1], found[0]]
     return [stage for stage in found if stage.settings.epochs]

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +20,11 @@ from miracle_lib.training.convex import Block, Blocks, Folds, HeadProblem, fit_p
 from miracle_lib.training.convex_heads import ConvexHeads
 from miracle_lib.training.data import TrainingData, inner_folds
 from miracle_lib.training.member import Member
+from miracle_lib.training.paths import PathHeads
 from miracle_lib.training.penalty import head_penalty
 from miracle_lib.training.prior import Prior, labelled_pairs
 from miracle_lib.training.relatives import Relatives
-from miracle_lib.training.settings import Settings, Stage, list_stages
+from miracle_lib.training.settings import Settings, Stage, along_paths, list_stages
 from miracle_lib.training.stages import GradientStage, Row, Running, epoch_seed
 
 CALIBRATION_SAMPLES = 128
@@ -114,6 +116,11 @@ class Trainer:
         return list_stages(self.settings, self.stages)
 
     @property
+    def along_paths(self) -> bool:
+        """Whether effects of single sites are solved for and written along the paths."""
+        return along_paths(self.settings, self.stages)
+
+    @property
     def n_outside(self) -> int:
         """Number of sites that the hierarchy does not reach."""
         return self.data.x.shape[1] - self.hierarchy.site_gene.shape[0]
@@ -128,6 +135,8 @@ class Trainer:
             seed=epoch_seed(self.seed, "member", index),
             design=self.settings.design,
         )
+        if self.along_paths:
+            member.fix_activities()
         return member.to(self.data.x.device)
 
     def policy(self, stage: str, index: int) -> Weighting:
@@ -201,11 +210,15 @@ class Common:
         return HeadProblem(blocks, self.pairs, self.inner, self.prior, n_tasks), self.ceiling
 
     def _blocks(self, member: Member) -> Blocks:
-        """Return the blocks that the heads read."""
+        """Return the blocks that the heads read, be it along the paths."""
         data, n_tasks = self.trainer.data, len(self.trainer.tasks)
-        values = member.features(data.x, data.covariates)
+        if self.trainer.along_paths:
+            values = {"sites": data.x[:, : member.network.n_sites]}
+        else:
+            features = member.features(data.x, data.covariates)
+            values = {name: features[name] for name in member.reads}
         blocks = {}
-        for name in member.reads:
+        for name in values:
             if name == "sites" and self._sites is not None:
                 blocks[name] = self._sites
                 continue
@@ -289,11 +302,11 @@ class MemberFit:
                     member.load_state_dict(entry)
         return kept
 
-    def calibrate(self) -> None:
+    def calibrate(self, encoder: bool = True) -> None:
         """Scale the starting weights to some of the samples that are trained on."""
         rows = np.flatnonzero(self.common.folds != self.fold)[:CALIBRATION_SAMPLES]
         data = self.trainer.data
-        self.member.calibrate(data.x, data.covariates, torch.from_numpy(rows))
+        self.member.calibrate(data.x, data.covariates, torch.from_numpy(rows), encoder)
 
     def _epochs(self, running: Running, first: int, here: dict[str, Any], bar: tqdm) -> None:
         """Run the epochs of a stage and keep their rows."""
@@ -361,8 +374,10 @@ class MemberFit:
         trainer = self.trainer
         problem, ceiling = self.common.problem(self.member)
         policy = trainer.policy("heads", self.index)
-        settings = trainer.settings.heads
-        return ConvexHeads(self.member, problem, trainer.tasks, settings, policy, ceiling)
+        parts = self.member, problem, trainer.tasks, trainer.settings.heads, policy, ceiling
+        if trainer.along_paths:
+            return PathHeads(*parts, settle=partial(self.calibrate, encoder=False))
+        return ConvexHeads(*parts)
 
 
 def _shown(row: Row) -> list[str]:

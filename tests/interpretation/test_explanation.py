@@ -58,6 +58,20 @@ def test_a_strict_bottleneck_is_explained_too(study):
     assert (table.loc[planted, "rank"] <= 10).all()
 
 
+def test_an_encoder_made_from_the_labels_is_no_evidence():
+    """Labels without meaning: what was fitted to them would stand out among shuffled ones."""
+    null = ml.simulate_cohorts({"RA": 80}, n_sites=600, null=True, random_state=0)
+    X, Y, obs = ml.merge_cohorts(list(null.cohorts.values()))
+    mask = ml.Hierarchy.from_tables(null.site_gene, null.gene_sets)
+    training = ml.Training(epochs=(0, 2, 0), progress=False)
+    model = ml.MiracleClassifier(mask, reads=("pathways",), training=training).fit(X, Y)
+    assert model.encoder_is_from_labels
+    fitted = np.abs(np.corrcoef(model.transform(X), Y["RA"], rowvar=False)[-1, :-1])
+    table = explain(model, X, "RA", Y, groups=obs["subject"], n_permutations=100)
+    assert np.median(fitted) > 0.3
+    assert table["network"].abs().median() < 1.3  # 1.8 on the activities of the model
+
+
 def test_the_table_says_what_comes_from_pathways_genes_and_sites(study, tables):
     for task, table in tables.items():
         shares = study.model.block_share_.loc[task]
