@@ -1,5 +1,6 @@
 """Results of a Dask cluster are those of one machine, also when a worker is killed."""
 
+import ctypes
 import os
 import signal
 import threading
@@ -8,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 
 from miracle_lib import Hierarchy, MiracleClassifier, MiracleError, Training
 from miracle_lib.evaluation import Cell, Data, cross_validate, permutation_test, run_grid
 from miracle_lib.interpretation import refit_attributions
-from miracle_lib.parallel import cluster, spread
+from miracle_lib.parallel import cluster, give_back_memory, spread
 
 HERE = str(Path(__file__).parent / "evaluation")
 distributed = pytest.importorskip("distributed")
@@ -43,6 +45,19 @@ def log(tmp_path):
     path = tmp_path / "log"
     path.touch()
     return str(path)
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no GNU C library")
+def test_memory_below_what_is_still_in_use_is_given_back():
+    def used():
+        return psutil.Process().memory_info().rss / 1e6
+
+    pieces = [bytes(4_000) for _ in range(20_000)]  # small enough for the heap
+    last, before = pieces[-1], used()
+    del pieces
+    give_back_memory()
+    assert used() < before - 60
+    assert len(last) == 4_000
 
 
 class KillOne(threading.Thread):

@@ -23,7 +23,7 @@ from miracle_lib.code import code_of, digest
 from miracle_lib.config import Parameters, Profile, check_parameters, load_profile, run_folder
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import write_json
-from miracle_lib.parallel import cluster
+from miracle_lib.parallel import cluster, give_back_memory
 from miracle_lib.resources import PACKAGE
 from miracle_lib.store import Store, environment, only_one
 
@@ -160,6 +160,8 @@ class Run:
             started = time.monotonic()
             with cluster(os.environ.get("MIRACLE_SCHEDULER")):
                 found = self.store.make(name, key, lambda work: STEPS[name].make(self, work))
+            self._loaded.clear()  # what the step has read must not lie beside what the next reads
+            give_back_memory()
             log.info("%s: done in %.1f s", name, time.monotonic() - started)
         else:
             log.info("%s: unchanged, not run again", name)

@@ -172,7 +172,6 @@ class Common:
         self.folds = inner_folds(data.labels, data.groups, trainer.settings.n_folds, trainer.seed)
         self.pairs = labelled_pairs(data.labels.cpu().numpy())
         self.inner = Folds(self.folds, self.pairs)
-        self.relatives = Relatives(trainer.hierarchy, trainer.n_outside)
         self.history: list[Row] = state.get("history", [])
         self.done: list[dict[str, Any]] = state.get("done", [])
         self.prior = _prior_from(state.get("prior"))
@@ -217,14 +216,13 @@ class Common:
         else:
             features = member.features(data.x, data.covariates)
             values = {name: features[name] for name in member.reads}
+        relatives = Relatives(self.trainer.hierarchy, self.trainer.n_outside)
         blocks = {}
         for name in values:
             if name == "sites" and self._sites is not None:
                 blocks[name] = self._sites
                 continue
-            blocks[name] = Block(
-                name, values[name], self.pairs, self.inner, n_tasks, self.relatives
-            )
+            blocks[name] = Block(name, values[name], self.pairs, self.inner, n_tasks, relatives)
         self._sites = blocks.get("sites")
         return blocks
 

@@ -42,6 +42,23 @@ def test_a_step_runs_those_before_it_once(tmp_path, made):
     assert made == ["first", "second"]
 
 
+def test_what_a_step_has_read_does_not_stay_in_memory_while_the_next_is_made(tmp_path, made):
+    run = new_run(tmp_path, seed=7)
+
+    def read(path):
+        return [path.read_text()]  # a list is not the same object when read again
+
+    def second(run, folder):
+        run.load("first", "seed.txt", read)
+
+    module.STEPS["second"] = Step("second", second, after=("first",))
+    before = run.load("first", "seed.txt", read)
+    assert run.load("first", "seed.txt", read) is before
+    run.folder("second")
+    assert not run._loaded
+    assert run.load("first", "seed.txt", read) == ["7"]
+
+
 def test_an_unchanged_step_is_found_by_a_later_run_and_said(tmp_path, made, caplog):
     new_run(tmp_path).folder("second")
     caplog.set_level(logging.INFO, "miracle_lib")
