@@ -1,14 +1,18 @@
 """Other methods on the same folds as ours: accuracy, cost, pathways, and agreement between seeds.
 
-    MIRACLE_PEERS=FOLDER python -m benchmarks peers
+    MIRACLE_MIRROR=FOLDER MIRACLE_PEERS=FOLDER python -m benchmarks peers
 
-Real cohorts of the mirror (MIRACLE_TEST_MIRROR) and simulations with planted pathways. Peers that
-PyPI serves are installed into environments of their own under FOLDER (default: the user's cache),
-pinned, and are no dependency of the project. Every method runs alone in a process with one thread.
-``PEERS_DATA`` and ``PEERS_METHODS`` choose some of them, separated by semicolons.
+Real cohorts of the mirror (by default ../shared/data/mirror), and simulations with planted
+pathways. Peers that PyPI serves are installed into environments of their own under MIRACLE_PEERS
+(default: the user's cache), pinned, and are no dependency of the project. Every method runs alone
+in a process with one thread. What a pinned peer answered is kept there, so that a run that was
+stopped goes on, and one after a change of ours trains only ours. ``PEERS_DATA`` and
+``PEERS_METHODS`` choose some of them, separated by semicolons.
 """
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,21 +27,23 @@ import pandas as pd
 from sklearn.metrics import average_precision_score
 
 from miracle_lib.cohorts import cache_folder, load_cohort, merge_cohorts, simulate_cohorts
-from miracle_lib.evaluation import make_folds, scores_of, summarise
+from miracle_lib.evaluation import Fold, compare_methods, make_folds, scores_of, summarise
 from miracle_lib.hierarchy import Hierarchy, load_annotation_source
 from miracle_lib.preprocessing import CohortStandardizer
 from miracle_lib.samples import Samples
 
-MIRROR = Path(os.environ.get("MIRACLE_TEST_MIRROR", "../shared/data/mirror"))
+MIRROR = Path(os.environ.get("MIRACLE_MIRROR", "../shared/data/mirror"))
 ADAPTERS = Path(__file__).parent / "adapters"
+PEERS = Path(os.environ.get("MIRACLE_PEERS", cache_folder() / "peers"))
 PINNED = {  # module of the adapter: environment, what pip installs
     "prominent": ("prominent", "prominent-methylation==0.1.10"),
     "ivae": ("pyvae", "pyvae==1.1.0"),
     "informed": ("binn", "binn==0.1.1"),
     "flexi": ("flexynesis", "flexynesis==1.1.14"),
 }
+OWN = "MIRACLE"
 METHODS = {
-    "MIRACLE": "own",
+    OWN: "own",
     "L2 logistic regression": "own:logistic_l2",
     "gradient boosting": "own:gradient_boosting",
     "dense autoencoder, then classifier": "own:dense_autoencoder",
@@ -51,7 +57,8 @@ ABSENT = {
     "MethylNet": "needs R through rpy2; its idea (a dense autoencoder, then a head) stands in",
     "BioM2": "an R package: its idea (a learner per pathway, then one over pathways) stands in",
 }
-N_FOLDS, N_SEEDS, TOP = 3, 2, 10
+Split = Answer = dict[str, np.ndarray]
+N_FOLDS, N_DRAWS, N_SEEDS, TOP = 3, 2, 2, 10
 
 
 class Study(NamedTuple):
@@ -81,11 +88,25 @@ def planted(seed: int) -> Study:
 
 
 DATA = {
-    "GSE42861 (rheumatoid arthritis)": lambda: real("GSE42861"),
-    "GSE72774 (Parkinson's disease)": lambda: real("GSE72774"),
-    "simulated, seed 100": lambda: planted(100),
-    "simulated, seed 101": lambda: planted(101),
+    "GSE42861 (rheumatoid arthritis)": lambda: [real("GSE42861")],
+    "GSE66695 (breast cancer)": lambda: [real("GSE66695")],
+    "GSE72774 (Parkinson's disease)": lambda: [real("GSE72774")],
+    "GSE125105 (depression)": lambda: [real("GSE125105")],
+    "simulated, five cohorts": lambda: [planted(seed) for seed in range(100, 105)],
 }
+
+
+class Result(NamedTuple):
+    """What one method did on its folds, and how far its first pathways are right and the same."""
+
+    held_out: list[pd.DataFrame]
+    costs: list[tuple[float, float]]  # seconds of processor time, peak MB
+    recovered: list[dict[str, float]]
+    agreement: list[float]
+
+    def scores(self) -> pd.DataFrame:
+        """AUROC by study and fold, with the held-out predictions attached."""
+        return scores_of(pd.concat(self.held_out, ignore_index=True))
 
 
 @cache
@@ -94,7 +115,7 @@ def python_of(module: str) -> Path:
     if module not in PINNED:
         return Path(sys.executable)
     name, wanted = PINNED[module]
-    folder = Path(os.environ.get("MIRACLE_PEERS", cache_folder() / "peers")) / name
+    folder = PEERS / name
     interpreter = folder / "bin" / "python"
     if not (folder / "installed").is_file():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
@@ -106,10 +127,10 @@ def python_of(module: str) -> Path:
     return interpreter
 
 
-def split_of(study: Study, train: np.ndarray, test: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+def split_of(study: Study, fold: Fold, seed: int) -> Split:
     """All that a method may see of one split; genes are means of their standardised sites."""
     hierarchy, values = study.hierarchy, study.samples.values
-    standardizer = CohortStandardizer().fit(values.iloc[train])
+    standardizer = CohortStandardizer().fit(values.iloc[fold.train])
     z = standardizer.transform(values)
     site_gene = hierarchy.site_gene.tocoo()
     weights = hierarchy.site_gene.astype(float)
@@ -119,68 +140,95 @@ def split_of(study: Study, train: np.ndarray, test: np.ndarray, seed: int) -> di
         "site_gene": np.column_stack([columns[site_gene.row], site_gene.col]),
         "mask": hierarchy.gene_pathway.toarray().astype(int),
         "seed": np.array(seed),
-        "y_train": study.samples.labels.iloc[train, 0].to_numpy(int),
+        "y_train": study.samples.labels.iloc[fold.train, 0].to_numpy(int),
     }
-    for name, rows in (("train", train), ("test", test)):
+    for name, rows in (("train", fold.train), ("test", fold.test)):
         split[f"beta_{name}"] = values.iloc[rows].to_numpy()
         split[f"z_{name}"] = z.iloc[rows].to_numpy()
         split[f"genes_{name}"] = np.asarray(genes)[rows]
     return split
 
 
-def answer(method: str, split: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Run a method on a split in its own process."""
+def answers(method: str, splits: list[Split]) -> list[Answer]:
+    """Run a method on some splits in a process of its own; a pinned peer's answers are kept."""
+    kept = [PEERS / "answers" / _name(method, split) for split in splits]
+    new = [file for file in kept if method not in PINNED or not file.is_file()]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        np.savez(folder / "split.npz", **split)
-        command = [python_of(method.partition(":")[0]), ADAPTERS / "run.py", method, folder]
-        path = os.pathsep.join([str(ADAPTERS.parents[1]), os.environ.get("PYTHONPATH", "")])
-        known = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=known)
-        if done.returncode:
-            raise SystemExit(f"{method} failed:\n{done.stderr[-3000:]}")
-        return dict(np.load(folder / "answer.npz"))
+        for file, split in zip(kept, splits, strict=True):
+            if file in new:
+                np.savez(folder / file.name, **split)
+        if new:
+            _run(method, folder)
+        for file in new:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(folder / file.name, file)
+    return [dict(np.load(file)) for file in kept]
 
 
-def measured(study: Study, method: str) -> dict[str, object]:
-    """Folds of one method: AUROC with its interval, cost, pathways found, agreement of seeds."""
-    tables, answers = [], []
-    folds = list(make_folds(study.samples, n_splits=N_FOLDS))
-    for fold in folds:
-        answers.append(answer(method, split_of(study, fold.train, fold.test, seed=0)))
-        part = study.samples.take(fold.test)
-        tables.append(
-            pd.DataFrame(
-                {
-                    "sample": part.names,
-                    "group": part.subject.to_numpy(),
-                    "task": part.tasks[0],
-                    "repeat": 0,
-                    "fold": fold.fold,
-                    "label": part.labels.iloc[:, 0].to_numpy(),
-                    "score": answers[-1]["score"],
-                }
-            )
-        )
-    scores = summarise(scores_of(pd.concat(tables, ignore_index=True)), ("auroc",)).iloc[0]
-    row: dict[str, object] = {
-        "AUROC": f"{scores['estimate']:.3f} ({scores['low']:.3f} to {scores['high']:.3f})",
-        "seconds": f"{np.mean([float(each['seconds']) for each in answers]):.1f}",
-        "peak MB": f"{max(float(each['memory']) for each in answers):.0f}",
+def _name(method: str, split: Split) -> str:
+    """File of an answer: what was installed, how it was called, and what it saw."""
+    module = method.partition(":")[0]
+    content = hashlib.sha256(repr((method, PINNED.get(method))).encode())
+    content.update((ADAPTERS / f"{module}.py").read_bytes())
+    for name in sorted(split):
+        content.update(name.encode() + np.ascontiguousarray(split[name]).tobytes())
+    return f"{module}-{content.hexdigest()[:16]}.npz"
+
+
+def _run(method: str, folder: Path) -> None:
+    """Train a method on each split of a folder; its answer takes the place of the split."""
+    command = [python_of(method.partition(":")[0]), ADAPTERS / "run.py", method, folder]
+    path = os.pathsep.join([str(ADAPTERS.parents[1]), os.environ.get("PYTHONPATH", "")])
+    known = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=known)
+    if done.returncode:
+        raise SystemExit(f"{method} failed:\n{done.stderr[-3000:]}")
+
+
+def measured(studies: list[Study], method: str) -> Result:
+    """Train a method on each fold of each study, and with further seeds on the first of each."""
+    result = Result([], [], [], [])
+    for number, study in enumerate(studies):
+        draws = N_DRAWS if len(studies) == 1 else 1
+        folds = list(make_folds(study.samples, n_splits=N_FOLDS, n_repeats=draws))
+        runs = [(fold, 0) for fold in folds] + [(folds[0], seed) for seed in range(1, N_SEEDS)]
+        found = answers(method, [split_of(study, *run) for run in runs])
+        result.costs.extend((float(each["seconds"]), float(each["memory"])) for each in found)
+        for fold, each in zip(folds, found, strict=False):
+            result.held_out.append(_held_out(study, fold, each["score"], number))
+        if found[0]["pathways"].size:
+            evidence = [each["pathways"] for each in found]
+            result.agreement.extend(_overlaps([evidence[0], *evidence[len(folds) :]]))
+            if study.planted:
+                result.recovered.extend(_recovered(study, each) for each in evidence[: len(folds)])
+    return result
+
+
+def _held_out(study: Study, fold: Fold, score: np.ndarray, number: int) -> pd.DataFrame:
+    """Held-out scores of one fold; samples and task are numbered by study."""
+    part = study.samples.take(fold.test)
+    return pd.DataFrame(
+        {
+            "sample": [f"{number} {name}" for name in part.names],
+            "group": [f"{number} {name}" for name in part.subject],
+            "task": f"{part.tasks[0]} {number}",
+            "repeat": fold.repeat,
+            "fold": fold.fold,
+            "label": part.labels.iloc[:, 0].to_numpy(),
+            "score": score,
+        }
+    )
+
+
+def _recovered(study: Study, evidence: np.ndarray) -> dict[str, float]:
+    """How high a method ranks the planted pathways."""
+    truth, ranked = study.hierarchy.pathways.isin(study.planted), _ranked(evidence)
+    first = np.argsort(-ranked, kind="stable")[:TOP]
+    return {
+        "AUPRC": average_precision_score(truth, ranked),
+        "found": truth[first].sum() / truth.sum(),
     }
-    if not answers[0]["pathways"].size:
-        return row | {"pathways, AUPRC": "none", "top 10, two seeds": "none"}
-    first = folds[0]
-    seeds = [answers[0]["pathways"]] + [
-        answer(method, split_of(study, first.train, first.test, seed))["pathways"]
-        for seed in range(1, N_SEEDS)
-    ]
-    row["pathways, AUPRC"] = "unknown"
-    if study.planted:
-        truth = study.hierarchy.pathways.isin(study.planted)
-        found = [average_precision_score(truth, _ranked(each["pathways"])) for each in answers]
-        row["pathways, AUPRC"] = f"{np.mean(found):.2f} (chance {truth.mean():.2f})"
-    return row | {"top 10, two seeds": f"{np.mean([*_overlaps(seeds)]):.0%}"}
 
 
 def _ranked(evidence: np.ndarray) -> np.ndarray:
@@ -201,16 +249,54 @@ def _chosen(names: dict, variable: str) -> list[str]:
     return [*names] if listed is None else [name.strip() for name in listed.split(";")]
 
 
+def table_of(results: dict[str, Result]) -> pd.DataFrame:
+    """Per method: AUROC, difference to ours by fold, cost of a training, and its pathways."""
+    rows = {name: _row(result) for name, result in results.items()}
+    if OWN in results and len(results) > 1:
+        scores = {name: result.scores() for name, result in results.items()}
+        compared = compare_methods(scores, OWN).query("task == 'all'").set_index("method")
+        for name, found in compared.iterrows():
+            rows[name][f"minus {OWN}"] = _interval(found["difference"], found, "+.3f")
+    return pd.DataFrame(rows).T.fillna("-").rename_axis("method")
+
+
+def _row(result: Result) -> dict[str, str]:
+    """Cells of one method."""
+    auroc = summarise(result.scores(), ("auroc",)).set_index("task").loc["all"]
+    cells = {
+        "AUROC": _interval(auroc["estimate"], auroc, ".3f"),
+        f"minus {OWN}": "-",
+        "seconds": f"{np.mean(result.costs, axis=0)[0]:.1f}",
+        "peak MB": f"{np.max(result.costs, axis=0)[1]:.0f}",
+    }
+    if result.agreement:
+        cells[f"same in top {TOP}, two seeds"] = f"{np.mean(result.agreement):.0%}"
+    if result.recovered:
+        recovered = pd.DataFrame(result.recovered)
+        mean, spread = recovered.mean(), recovered.std()
+        cells["AUPRC of planted"] = f"{mean['AUPRC']:.2f} ({spread['AUPRC']:.2f})"
+        cells[f"planted in top {TOP}"] = f"{mean['found']:.0%} ({spread['found']:.0%})"
+    return cells
+
+
+def _interval(estimate: float, ends: pd.Series, style: str) -> str:
+    """Estimate with the ends of its interval."""
+    return f"{estimate:{style}} ({ends['low']:{style}} to {ends['high']:{style}})"
+
+
 def main() -> None:
     for title in _chosen(DATA, "PEERS_DATA"):
-        study = DATA[title]()
-        sizes = f"{len(study.samples)} samples, {len(study.samples.sites)} sites"
-        print(f"\n## {title}: {sizes}, {len(study.hierarchy.pathways)} pathways\n", flush=True)
-        rows = {}
+        studies, results = DATA[title](), {}
+        sizes = [
+            f"{len(study.samples)} samples, {len(study.samples.sites)} sites, "
+            f"{len(study.hierarchy.pathways)} pathways ({len(study.planted)} planted)"
+            for study in studies
+        ]
+        print(f"\n## {title}\n\n" + "\n".join(sizes) + "\n", flush=True)
         for name in _chosen(METHODS, "PEERS_METHODS"):
-            rows[name] = measured(study, METHODS[name])
-            print(f"<!-- {name}: {rows[name]} -->", flush=True)
-        print("\n" + pd.DataFrame(rows).T.rename_axis("method").to_markdown(), flush=True)
+            results[name] = measured(studies, METHODS[name])
+            print(f"<!-- {name}: {_row(results[name])} -->", flush=True)
+        print("\n" + table_of(results).to_markdown(), flush=True)
     print("\nNot run:\n")
     for name, why in ABSENT.items():
         print(f"- {name}: {why}.")

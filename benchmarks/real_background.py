@@ -7,7 +7,9 @@ Pseudo-cases are drawn at random, or with more granulocytes. Compared: EWAS and 
 of its sites, with and without adjustment for composition, and the evidence of the network.
 
 ``MIRACLE_MIRROR`` names the folder with the series, the array annotation and the gene sets;
-``SPLITS`` and ``NETWORK_SPLITS`` (100 and 20) set how often controls are split.
+``SPLITS`` and ``NETWORK_SPLITS`` (100 and 25, in each cohort and of each kind) set how often the
+controls are split, 0 for not at all; ``EFFECTS`` names the effects to plant, in SDs of the site
+among controls (empty: nothing is planted).
 """
 
 import os
@@ -28,7 +30,6 @@ from miracle_lib.preprocessing import estimate_cell_fractions
 from miracle_lib.preprocessing.scale import beta_to_m, m_to_beta
 from miracle_lib.samples import Samples
 
-EFFECTS = (0.5, 1.0, 1.5, 2.0)  # SDs of the site among controls
 TOP = 100  # sites called significant where a list of fixed length is tested
 N_PLANTED = 3
 
@@ -154,10 +155,12 @@ def null_table(background: Background, name, n_splits: int) -> pd.DataFrame:
     return pd.DataFrame(rows).T.rename_axis(["pseudo-cases", "method"])
 
 
-def recovery_table(background: Background, name, n_splits: int) -> pd.DataFrame:
+def recovery_table(
+    background: Background, name, n_splits: int, effects: list[float]
+) -> pd.DataFrame:
     """Share of planted pathways named, and how many named ones share no gene with them."""
     rows = {}
-    for effect in EFFECTS:
+    for effect in effects:
         scores: dict[str, list[tuple[float, int, int]]] = {}
         for seed in range(n_splits):
             rng = np.random.default_rng(1000 + seed)
@@ -184,7 +187,8 @@ def _print(title: str, table: pd.DataFrame) -> None:
 
 def main() -> None:
     n_splits = int(os.environ.get("SPLITS", "100"))
-    n_network = int(os.environ.get("NETWORK_SPLITS", "20"))
+    n_network = int(os.environ.get("NETWORK_SPLITS", "25"))
+    effects = [float(each) for each in os.environ.get("EFFECTS", "0.5 1 1.5 2").split()]
     for background in backgrounds():
         h = background.hierarchy
         print(
@@ -199,11 +203,12 @@ def main() -> None:
             _print(
                 f"Nothing planted, {kind}, {splits} splits", null_table(background, method, splits)
             )
-            few = max(5, splits // 5)
-            _print(
-                f"{N_PLANTED} pathways planted, {kind}, {few} splits an effect",
-                recovery_table(background, method, few),
-            )
+            if effects:
+                few = max(5, splits // 5)
+                _print(
+                    f"{N_PLANTED} pathways planted, {kind}, {few} splits an effect",
+                    recovery_table(background, method, few, effects),
+                )
             print(f"\n{time.monotonic() - started:.0f} s", flush=True)
 
 

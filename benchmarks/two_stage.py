@@ -2,7 +2,7 @@
 
     python -m benchmarks two_stage
 
-Cohorts of the mirror (MIRACLE_TEST_MIRROR), on folds as in ``benchmarks peers`` but repeated.
+Cohorts of the mirror (MIRACLE_MIRROR), on folds as in ``benchmarks peers`` but repeated.
 ``TWO_STAGE_DATA`` chooses some of them, separated by spaces.
 """
 
@@ -22,7 +22,7 @@ from miracle_lib.evaluation import PerTaskBaseline, make_folds
 from miracle_lib.evaluation.validation import evaluate_fold
 from miracle_lib.preprocessing import CohortStandardizer
 
-DATA = ("GSE42861", "GSE72774", "GSE125105")
+DATA = ("GSE42861", "GSE66695", "GSE72774", "GSE125105")
 REPEATS = 2
 OWN, PEER = "MIRACLE", "two stages"
 
