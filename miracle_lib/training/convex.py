@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
@@ -19,6 +19,7 @@ COLUMNS = 4_096  # features handled at a time
 # Rounding of every entry of a matrix, relative to its diagonal: eigenvalues move by 2 sqrt(n) times
 # as much where it is random, and by some 30 times that where features repeat each other.
 ROUNDING = 64
+MOST = 3_000  # labelled pairs that the inner folds have: matrices grow with their square
 SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviations of a logit
 SHARINGS = (0.0, 0.5, 0.9)
 # Shares of a logit's variance: sites alone, or the encoder's averages beside them.
@@ -28,20 +29,45 @@ MIXES = ({"sites": 1.0}, {"sites": 0.6, "genes": 0.2, "pathways": 0.2})
 class Folds:
     """The inner folds of the labelled pairs: what is left out of each subset of them.
 
-    Subset k leaves out fold k; the last subset leaves out nothing.
+    Subset k leaves out fold k; the last subset leaves out nothing. Of more than `MOST` pairs the
+    folds have about that many, and the rest is in the last subset only: what is chosen by
+    predictions for samples not seen needs no more.
+
+    Attributes
+    ----------
+    labelled, inside, outside : Pairs
+        All pairs, those in a fold, drawn alike from each class of each task, and those in none.
+    names : ndarray of int
+        Of the folds.
+    fold : ndarray of int
+        Of each pair inside.
     """
 
     def __init__(self, folds: np.ndarray, pairs: Pairs) -> None:
-        self.names, self.fold = np.unique(folds), folds[pairs.row]
+        fold = folds[pairs.row]
+        chance = pd.Series(np.random.default_rng(0).random(len(pairs)))
+        cells = chance.groupby([fold, pairs.task, pairs.label])
+        # At least one of every cell: no class is absent that was there.
+        drawn = (cells.rank() - 1 < MOST / len(pairs) * cells.transform("size")).to_numpy()
+        self.labelled, self.inside, self.outside = pairs, pairs.take(drawn), pairs.take(~drawn)
+        self.names, self.fold = np.unique(folds), fold[drawn]
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def pairs(self, subset: int) -> Pairs:
+        """Return the pairs of which a subset leaves out some; -1 is the last subset."""
+        return self.labelled if subset in (-1, len(self)) else self.inside
+
     def kept(self, subset: int) -> np.ndarray:
-        """Return which pairs a subset has; -1 is the last subset."""
+        """Return which of these pairs a subset has."""
         if subset in (-1, len(self)):
-            return np.ones(len(self.fold), bool)
+            return np.ones(len(self.labelled), bool)
         return self.fold != self.names[subset]
+
+    def parts(self) -> list[Pairs]:
+        """Return the pairs of each fold, then those in none."""
+        return [*(self.inside.take(self.fold == name) for name in self.names), self.outside]
 
     def index(self, fold: int) -> int:
         """Return the subset that leaves out a fold."""
@@ -63,14 +89,13 @@ class Block:
         Moderated t statistics on all labels.
     variances : list of ndarray, shape (n_features, n_tasks)
     grams : list of ndarray, shape (n_pairs, n_pairs)
-        Inner products of the pairs, in the lower triangle.
+        Inner products of the pairs of each subset, in the lower triangle.
     """
 
     def __init__(
         self,
         name: str,
         values: Tensor,
-        pairs: Pairs,
         folds: Folds,
         n_tasks: int,
         relatives: Relatives,
@@ -80,41 +105,45 @@ class Block:
         self.unit = torch.where(spread > 1e-6, spread, torch.inf)
         alive = (spread > 1e-6).cpu().numpy()
         self.variances = []
-        for association in self._associations(pairs, folds, n_tasks, alive):
+        for association in self._associations(folds, n_tasks, alive):
             self.association = association  # the last is that of all labels
             variance = prior_variances(association, alive, relatives, name)
             self.variances.append(variance.astype(np.float32))
-        self.grams = [self._gram(variance, pairs) for variance in self.variances]
+        self.grams = [
+            self._gram(variance, folds.pairs(subset))
+            for subset, variance in enumerate(self.variances)
+        ]
 
-    def parts(self, chosen: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Tensor]]:
+    def parts(
+        self, chosen: np.ndarray | None = None, rows: np.ndarray | None = None
+    ) -> Iterator[tuple[np.ndarray, Tensor]]:
         """Yield numbers and values of features of mean 0 and variance 1: bounds memory."""
-        chosen = np.arange(self.values.shape[1]) if chosen is None else chosen
-        for start in range(0, len(chosen), COLUMNS):
-            part = chosen[start : start + COLUMNS]
-            at = torch.from_numpy(part).to(self.values.device)
-            yield part, (self.values[:, at] - self.mean[at]) / self.unit[at]
+        n, width = self.values.shape
+        chosen = np.arange(width) if chosen is None else chosen
+        samples = torch.from_numpy(np.arange(n) if rows is None else rows).to(self.values.device)
+        for start in range(0, width, COLUMNS):
+            stop = start + COLUMNS
+            part = chosen[slice(*np.searchsorted(chosen, (start, stop)))]
+            if len(part):
+                at = torch.from_numpy(part).to(self.values.device)
+                near = self.values[:, start:stop].index_select(0, samples)
+                values = near.index_select(1, at - start)
+                yield part, values.sub_(self.mean[at]).div_(self.unit[at])
 
-    def _associations(
-        self, pairs: Pairs, folds: Folds, n_tasks: int, alive: np.ndarray
-    ) -> Iterator[np.ndarray]:
+    def _associations(self, folds: Folds, n_tasks: int, alive: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the association of every feature with every task, on each subset; one pass."""
         n = len(self.values)
-        cells = [
-            [pairs.row[(folds.fold == f) & (pairs.task == t) & (pairs.label == c)]
-             for t in range(n_tasks) for c in (0, 1)]
-            for f in folds.names
-        ]  # fmt: skip
-        inside = np.zeros((len(folds) * n_tasks * 2, n), np.float32)
-        for cell, rows in enumerate(chain.from_iterable(cells)):
-            inside[cell, rows] = 1
-        member = torch.from_numpy(inside).to(self.values)
-        shape = (len(folds), n_tasks, 2)
+        shape = (len(folds) + 1, n_tasks, 2)
+        inside = np.zeros((*shape, n), np.float32)
+        for fold, pairs in enumerate(folds.parts()):
+            inside[fold, pairs.task, pairs.label.astype(int), pairs.row] = 1
+        member = torch.from_numpy(inside.reshape(-1, n)).to(self.values)
         number = member.sum(1).cpu().numpy().reshape(shape).astype(float)
         total, square = np.zeros((2, *shape, self.values.shape[1]), np.float32)
         for part, scaled in self.parts():
             total[..., part] = (member @ scaled).cpu().numpy().reshape(*shape, -1)
             square[..., part] = (member @ scaled.square()).cpu().numpy().reshape(*shape, -1)
-        for left_out in [*range(len(folds)), []]:
+        for left_out in [*([k, -1] for k in range(len(folds))), []]:
             sums = [np.delete(table, left_out, axis=0).sum(0) for table in (total, square, number)]
             tasks = [moderated_t(t, s, n, alive) for t, s, n in zip(*sums, strict=True)]
             yield np.stack(tasks, axis=1)
@@ -126,9 +155,8 @@ class Block:
         the diagonal is raised so that rounding cannot make the matrix indefinite.
         """
         gram = square(len(pairs))
-        for part, scaled in self.parts(np.flatnonzero(variance.any(1))):
-            root = torch.from_numpy(np.sqrt(variance[part].T)).to(scaled)
-            features = scaled[torch.from_numpy(pairs.row)]
+        for part, features in self.parts(np.flatnonzero(variance.any(1)), pairs.row):
+            root = torch.from_numpy(np.sqrt(variance[part].T)).to(features)
             features *= root[torch.from_numpy(pairs.task)]
             for rows, columns in strips(len(pairs)):
                 gram[rows, columns] += (features[rows] @ features[columns].T).cpu().numpy()
@@ -146,26 +174,29 @@ class HeadProblem:
     With K = L L' the prior covariance of the logits of all labelled pairs, the weights are
     ``features' K^-1 L a``, and the problem is the logistic regression of the labels on the rows
     of L with penalty ``|a|^2 / 2``: as many unknowns as labelled pairs, however many features.
-    Each subset of the labels has its own K.
+    Each subset of the labels has its own K, whose root is found when it is first asked for.
     """
 
-    def __init__(
-        self, blocks: Blocks, pairs: Pairs, folds: Folds, prior: Prior, n_tasks: int
-    ) -> None:
-        self.blocks, self.pairs, self.folds = blocks, pairs, folds
+    def __init__(self, blocks: Blocks, folds: Folds, prior: Prior, n_tasks: int) -> None:
+        self.blocks, self.folds, self.pairs = blocks, folds, folds.labelled
         self.prior, self.n_tasks = prior, n_tasks
-        self.member = np.eye(n_tasks)[pairs.task]
-        self.roots = [
-            Root.of(prior.covariance([block.grams[subset] for block in blocks.values()], pairs))
-            for subset in range(len(folds) + 1)
-        ]
+        self.base, self.factor = prior, 1.0
+        self.roots: dict[int, Root] = {}  # under the base
+
+    def root(self, subset: int) -> Root:
+        """Return the root of the covariance of a subset."""
+        subset %= len(self.folds) + 1
+        if subset not in self.roots:
+            grams = [block.grams[subset] for block in self.blocks.values()]
+            self.roots[subset] = Root.of(self.base.covariance(grams, self.folds.pairs(subset)))
+        return self.roots[subset] * self.factor
 
     def times(self, factor: float) -> "HeadProblem":
-        """Return the problem under a prior whose scales are multiplied."""
+        """Return the problem under a prior whose scales are multiplied; the roots are shared."""
         other = object.__new__(HeadProblem)
         other.__dict__ |= self.__dict__
         other.prior = replace(self.prior, scale=self.prior.scale * factor)
-        other.roots = [root * factor for root in self.roots]
+        other.factor = self.factor * factor
         return other
 
     @property
@@ -174,15 +205,15 @@ class HeadProblem:
         scales = zip(self.blocks, self.prior.scale.T, strict=True)
         return {name for name, scale in scales if scale.any()}
 
-    @property
-    def n_unknowns(self) -> int:
-        """Number of coefficients and biases."""
-        return len(self.pairs) + self.n_tasks
+    def n_unknowns(self, subset: int) -> int:
+        """Return the number of coefficients and biases."""
+        return len(self.folds.pairs(subset)) + self.n_tasks
 
     def logits(self, subset: int, solution: np.ndarray) -> np.ndarray:
-        """Return the logit of every pair under the solution of a subset."""
-        n = len(self.pairs)
-        return self.roots[subset] @ solution[:n] + solution[n:][self.pairs.task]
+        """Return the logit of every pair of a subset under its solution."""
+        pairs = self.folds.pairs(subset)
+        n = len(pairs)
+        return self.root(subset) @ solution[:n] + solution[n:][pairs.task]
 
     def solve(
         self,
@@ -204,10 +235,11 @@ class HeadProblem:
         tolerance : float
             Relative fall of the objective at which it stops.
         """
-        root, member = self.roots[subset], self.member
-        sign = 2 * self.pairs.label - 1
-        weight = task_weights[self.pairs.task] * self.folds.kept(subset)
-        n = len(self.pairs)
+        pairs, root = self.folds.pairs(subset), self.root(subset)
+        member = np.eye(self.n_tasks)[pairs.task]
+        sign = 2 * pairs.label - 1
+        weight = task_weights[pairs.task] * self.folds.kept(subset)
+        n = len(pairs)
 
         def objective(solution: np.ndarray) -> tuple[float, np.ndarray]:
             a, bias = solution[:n], solution[n:]
@@ -216,19 +248,19 @@ class HeadProblem:
             value = -(weight * log_expit(margin)).sum() + 0.5 * a @ a
             return value, np.concatenate([root.transposed(slope) + a, member.T @ slope])
 
-        start = np.zeros(self.n_unknowns) if start is None else start
+        start = np.zeros(self.n_unknowns(subset)) if start is None else start
         options = {"maxiter": 500, "ftol": tolerance, "gtol": 1e-5}
         return minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
 
     def out_of_fold(self, task_weights: np.ndarray) -> np.ndarray:
-        """Return the logit of every pair, from the model fitted without its fold."""
+        """Return the logit of every pair in a fold, from the model fitted without the fold."""
         return self.gathered(
             [self.solve(k, task_weights, tolerance=1e-5) for k in range(len(self.folds))]
         )
 
     def gathered(self, solutions: list[np.ndarray]) -> np.ndarray:
-        """Return each pair's logit from the solution of the subset without it."""
-        logits = np.empty(len(self.pairs))
+        """Return the logit of every pair in a fold, from the solution of the subset without it."""
+        logits = np.empty(len(self.folds.inside))
         for subset in range(len(self.folds)):
             out = ~self.folds.kept(subset)
             logits[out] = self.logits(subset, solutions[subset])[out]
@@ -237,11 +269,12 @@ class HeadProblem:
     @torch.no_grad()
     def write(self, solution: np.ndarray, heads: TaskHeads, subset: int = -1) -> None:
         """Turn a solution into the weights and biases of the heads."""
-        n, rho = len(self.pairs), self.prior.sharing
-        alpha = self.roots[subset].solve_transposed(solution[:n])
+        pairs, rho = self.folds.pairs(subset), self.prior.sharing
+        n = len(pairs)
+        alpha = self.root(subset).solve_transposed(solution[:n])
         first = next(iter(self.blocks.values())).values
         added = np.zeros((self.n_tasks, len(first)))
-        np.add.at(added, (self.pairs.task, self.pairs.row), alpha)
+        np.add.at(added, (pairs.task, pairs.row), alpha)
         dual = torch.from_numpy(added).to(first)
         bias = torch.from_numpy(solution[n:]).to(first)
         for number, (name, block) in enumerate(self.blocks.items()):
@@ -280,9 +313,7 @@ def pair_accuracy(pairs: Pairs, logits: np.ndarray, n_tasks: int) -> np.ndarray:
     return (rates[0] + rates[1]) / 2
 
 
-def fit_prior(
-    blocks: Blocks, pairs: Pairs, folds: Folds, n_tasks: int, sharing: float | None = None
-) -> Prior:
+def fit_prior(blocks: Blocks, folds: Folds, n_tasks: int, sharing: float | None = None) -> Prior:
     """Find scale, sharing and mix of the blocks whose out-of-fold cross-entropy is least.
 
     The variances of the features are found anew without each fold, so that the choice is honest.
@@ -291,7 +322,6 @@ def fit_prior(
     Parameters
     ----------
     blocks : dict of str to Block
-    pairs : Pairs
     folds : Folds
     n_tasks : int
     sharing : float, optional
@@ -309,10 +339,10 @@ def fit_prior(
         return Prior(scale * np.tile(np.sqrt(share), (n_tasks, 1)), rho)
 
     def measure(mix: int, rho: float, scales: Sequence[float]) -> None:
-        problem = HeadProblem(blocks, pairs, folds, prior(mix, rho, 1.0), n_tasks)
+        problem = HeadProblem(blocks, folds, prior(mix, rho, 1.0), n_tasks)
         for scale in scales:
             logits = problem.times(scale).out_of_fold(np.ones(n_tasks))
-            losses[mix, rho, scale] = log_loss(pairs, logits, n_tasks).mean()
+            losses[mix, rho, scale] = log_loss(folds.inside, logits, n_tasks).mean()
 
     for rho in SHARINGS if sharing is None else (sharing,):
         measure(0, rho, SCALES)

@@ -49,7 +49,8 @@ class ConvexHeads:
         self.member, self.problem, self.settings = member, problem, stage
         self.tasks, self.weighting, self.ceiling = tasks, weighting, ceiling
         # One row per fold left out; the last one leaves out nothing.
-        self.solutions = np.zeros((len(problem.folds) + 1, problem.n_unknowns))
+        subsets = range(len(problem.folds) + 1)
+        self.solutions = [np.zeros(problem.n_unknowns(subset)) for subset in subsets]
         self.weights = np.ones(len(tasks))
         self.moved, self.started = np.inf, False
 
@@ -86,7 +87,7 @@ class ConvexHeads:
         """Return the losses of a fold's pairs unseen, all tasks weighing alike."""
         folds = self.problem.folds
         out = ~folds.kept(folds.index(fold))
-        pairs, logits = self.problem.pairs.take(out), self._out_of_fold()[out]
+        pairs, logits = folds.inside.take(out), self._out_of_fold()[out]
         size = np.bincount(pairs.task, minlength=len(self.tasks))[pairs.task]
         return -log_expit((2 * pairs.label - 1) * logits) / size
 
@@ -122,14 +123,15 @@ class ConvexHeads:
         bias.sub_(torch.from_numpy(np.bincount(task, moved) / np.bincount(task)).to(bias))
 
     def _out_of_fold(self) -> np.ndarray:
-        """Return each pair's logit from the solution without its fold."""
-        return self.problem.gathered(list(self.solutions))
+        """Return the logit of every pair in a fold, from the solution without it."""
+        return self.problem.gathered(self.solutions)
 
     def _by_task(self, measure: Callable[..., np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Measure on the samples solved for, and on samples not seen."""
-        pairs, n_tasks = self.problem.pairs, len(self.tasks)
-        seen = self.problem.logits(-1, self.solutions[-1])
-        return measure(pairs, seen, n_tasks), measure(pairs, self._out_of_fold(), n_tasks)
+        problem, n_tasks = self.problem, len(self.tasks)
+        seen, unseen = problem.logits(-1, self.solutions[-1]), self._out_of_fold()
+        inside = problem.folds.inside
+        return measure(problem.pairs, seen, n_tasks), measure(inside, unseen, n_tasks)
 
     def _signals(self, epoch: int) -> Signals:
         """Describe the tasks as the current solutions leave them."""
@@ -156,7 +158,7 @@ class ConvexHeads:
     def state_dict(self) -> dict[str, Any]:
         """Return solutions and policy."""
         return {
-            "solutions": torch.from_numpy(self.solutions.copy()),
+            "solutions": [torch.from_numpy(each.copy()) for each in self.solutions],
             "weights": torch.from_numpy(self.weights.copy()),
             "moved": self.moved,
             "started": self.started,
@@ -165,7 +167,7 @@ class ConvexHeads:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state."""
-        self.solutions = state["solutions"].numpy().copy()
+        self.solutions = [each.numpy().copy() for each in state["solutions"]]
         self.weights = state["weights"].numpy().copy()
         self.moved, self.started = state["moved"], state["started"]
         self.weighting.load_state_dict(state["weighting"])

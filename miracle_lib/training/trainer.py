@@ -170,8 +170,7 @@ class Common:
         data = trainer.data
         self.trainer = trainer
         self.folds = inner_folds(data.labels, data.groups, trainer.settings.n_folds, trainer.seed)
-        self.pairs = labelled_pairs(data.labels.cpu().numpy())
-        self.inner = Folds(self.folds, self.pairs)
+        self.inner = Folds(self.folds, labelled_pairs(data.labels.cpu().numpy()))
         self.history: list[Row] = state.get("history", [])
         self.done: list[dict[str, Any]] = state.get("done", [])
         self.prior = _prior_from(state.get("prior"))
@@ -206,7 +205,7 @@ class Common:
             self.prior = self._learn_prior(blocks) if additive else self._untuned(blocks)
         if self.ceiling is None:
             self.ceiling = self._learn_ceiling(blocks, self.prior)
-        return HeadProblem(blocks, self.pairs, self.inner, self.prior, n_tasks), self.ceiling
+        return HeadProblem(blocks, self.inner, self.prior, n_tasks), self.ceiling
 
     def _blocks(self, member: Member) -> Blocks:
         """Return the blocks that the heads read, be it along the paths."""
@@ -222,7 +221,7 @@ class Common:
             if name == "sites" and self._sites is not None:
                 blocks[name] = self._sites
                 continue
-            blocks[name] = Block(name, values[name], self.pairs, self.inner, n_tasks, relatives)
+            blocks[name] = Block(name, values[name], self.inner, n_tasks, relatives)
         self._sites = blocks.get("sites")
         return blocks
 
@@ -231,7 +230,7 @@ class Common:
         sharing, n_tasks = self.trainer.sharing, len(self.trainer.tasks)
         fixed = None if sharing == "auto" else float(sharing)
         fixed = 0.0 if n_tasks == 1 else fixed
-        return fit_prior(blocks, self.pairs, self.inner, n_tasks, fixed)
+        return fit_prior(blocks, self.inner, n_tasks, fixed)
 
     def _untuned(self, blocks: Blocks) -> Prior:
         """Prior for the ceilings of heads that are no sum over blocks and have none to find."""
@@ -244,9 +243,9 @@ class Common:
         if n_tasks == 1 or self.trainer.weighting != "pwinval":
             return torch.ones(n_tasks, dtype=torch.float64)
         alone = replace(prior, sharing=0.0)
-        problem = HeadProblem(blocks, self.pairs, self.inner, alone, n_tasks)
+        problem = HeadProblem(blocks, self.inner, alone, n_tasks)
         logits = problem.out_of_fold(np.ones(n_tasks))
-        return torch.from_numpy(pair_accuracy(self.pairs, logits, n_tasks))
+        return torch.from_numpy(pair_accuracy(self.inner.inside, logits, n_tasks))
 
 
 class MemberFit:

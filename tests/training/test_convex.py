@@ -36,14 +36,13 @@ def relatives():
 
 
 def blocks_of(values, labels, n_folds=4):
-    """Blocks, pairs and folds of features by name."""
-    pairs = labelled_pairs(labels)
-    folds = Folds(np.arange(len(labels)) % n_folds, pairs)
+    """Blocks and folds of features by name."""
+    folds = Folds(np.arange(len(labels)) % n_folds, labelled_pairs(labels))
     blocks = {
-        name: Block(name, torch.from_numpy(each), pairs, folds, labels.shape[1], relatives())
+        name: Block(name, torch.from_numpy(each), folds, labels.shape[1], relatives())
         for name, each in values.items()
     }
-    return blocks, pairs, folds
+    return blocks, folds
 
 
 def data(n=60, seed=0, effect=2.0):
@@ -59,9 +58,9 @@ def data(n=60, seed=0, effect=2.0):
 
 def problem(sharing=0.6, **options):
     values, labels = data(**options)
-    blocks, pairs, folds = blocks_of(values, labels)
+    blocks, folds = blocks_of(values, labels)
     prior = Prior(np.array([[1.0, 2.0, 1.5], [3.0, 0.5, 1.0]]), sharing)
-    return HeadProblem(blocks, pairs, folds, prior, 2)
+    return HeadProblem(blocks, folds, prior, 2)
 
 
 @pytest.mark.parametrize("subset", [-1, 1])
@@ -104,10 +103,10 @@ def test_written_heads_give_the_logits_of_the_solution(subset, monkeypatch):
 @pytest.mark.parametrize(("sharing", "differ"), [(0.0, True), (1.0, False)])
 def test_sharing_ties_the_weights_of_the_tasks(sharing, differ):
     values, labels = data()
-    blocks, pairs, folds = blocks_of({"sites": values["sites"]}, labels)
+    blocks, folds = blocks_of({"sites": values["sites"]}, labels)
     for block in blocks.values():  # the same variances in both tasks
         block.variances[-1][:, 1] = block.variances[-1][:, 0]
-    heads = HeadProblem(blocks, pairs, folds, Prior(np.ones((2, 1)), sharing), 2)
+    heads = HeadProblem(blocks, folds, Prior(np.ones((2, 1)), sharing), 2)
     module = TaskHeads({"sites": 14}, 2).double()
     heads.write(heads.solve(-1, np.ones(2)), module)
     assert (module.blocks["sites"].output.specific.abs().max() > 1e-3) == differ
@@ -121,8 +120,8 @@ def test_out_of_fold_logits_do_not_know_their_own_labels():
     for flip in (False, True):
         table = labels.copy()
         table[2::4] = np.where(flip, 1 - table[2::4], table[2::4])
-        blocks, pairs, folds = blocks_of(values, table)
-        heads = HeadProblem(blocks, pairs, folds, Prior(np.ones((2, 3)), 0.5), 2)
+        blocks, folds = blocks_of(values, table)
+        heads = HeadProblem(blocks, folds, Prior(np.ones((2, 3)), 0.5), 2)
         found.append(heads.out_of_fold(np.ones(2)))
     inside = ~folds.kept(2)
     np.testing.assert_array_equal(found[0][inside], found[1][inside])
@@ -150,8 +149,10 @@ def test_rounding_in_single_precision_never_makes_the_matrix_indefinite(n, kind,
         "repeated sites": twice + 1e-7 * rng.normal(size=(1, 9_000)),
     }[kind]
     labels = (np.arange(n)[:, None] // 2 % 2).astype(float)
-    blocks, pairs, folds = blocks_of({"sites": sites.astype(np.float32)}, labels, n_folds=2)
-    HeadProblem(blocks, pairs, folds, Prior(np.array([[16.0]]), 0.0), 1)
+    blocks, folds = blocks_of({"sites": sites.astype(np.float32)}, labels, n_folds=2)
+    heads = HeadProblem(blocks, folds, Prior(np.array([[16.0]]), 0.0), 1)
+    for subset in (0, 1, -1):
+        heads.root(subset)
 
 
 def test_single_precision_gives_the_probabilities_of_double(monkeypatch):
@@ -161,11 +162,58 @@ def test_single_precision_gives_the_probabilities_of_double(monkeypatch):
     labels = (sites[:, :50].mean(1, keepdims=True) + 0.1 * rng.normal(size=(300, 1)) > 0) * 1.0
     found = []
     for kind in (np.float32, np.float64):
-        blocks, pairs, folds = blocks_of({"sites": sites.astype(kind)}, labels)
-        heads = HeadProblem(blocks, pairs, folds, Prior(np.array([[8.0]]), 0.0), 1)
+        blocks, folds = blocks_of({"sites": sites.astype(kind)}, labels)
+        heads = HeadProblem(blocks, folds, Prior(np.array([[8.0]]), 0.0), 1)
         found.append(expit(heads.out_of_fold(np.ones(1))))
     np.testing.assert_allclose(*found, atol=1e-3)
     assert found[0].std() > 0.05
+
+
+@pytest.fixture
+def few_inside(monkeypatch):
+    """The folds have about 90 labelled pairs."""
+    monkeypatch.setattr(convex, "MOST", 90)
+
+
+def test_folds_have_the_same_share_of_every_class_and_lack_none(few_inside):
+    task, label = np.repeat([0, 1], [400, 50]), np.tile([1.0, 0, 0, 0, 0], 90)
+    folds = Folds(np.arange(450) // 5 % 5, Pairs(np.arange(450), task, label))
+    cells = np.stack([folds.fold, folds.inside.task, folds.inside.label])
+    _, number = np.unique(cells, axis=1, return_counts=True)
+    # Of 16 cases, 64 controls, 2 cases and 8 controls in each fold a fifth, rounded up.
+    np.testing.assert_array_equal(number.reshape(5, 4), [[13, 4, 2, 1]] * 5)
+    assert not set(folds.inside.row) & set(folds.outside.row)
+    assert len(folds.inside) + len(folds.outside) == 450
+
+
+def test_few_pairs_are_all_in_the_folds():
+    folds = Folds(np.arange(60) % 5, labelled_pairs(data()[1]))
+    np.testing.assert_array_equal(folds.inside.row, folds.labelled.row)
+    assert len(folds.outside) == 0
+
+
+def test_the_prior_of_many_pairs_is_that_of_those_in_the_folds(few_inside):
+    values, labels = data(n=400)
+    blocks, folds = blocks_of(values, labels)
+    fewer = np.full_like(labels, np.nan)
+    fewer[folds.inside.row, folds.inside.task] = folds.inside.label
+    alone, folds_alone = blocks_of(values, fewer)
+    found, expected = fit_prior(blocks, folds, 2), fit_prior(alone, folds_alone, 2)
+    np.testing.assert_array_equal(found.scale, expected.scale)
+    assert found.sharing == expected.sharing
+    assert len(HeadProblem(blocks, folds, found, 2).solve(-1, np.ones(2))) == 400 + 2
+
+
+def test_many_pairs_are_predicted_as_after_a_search_among_all(monkeypatch):
+    values, labels = data(n=400)
+    found = []
+    for most in (90, 400):
+        monkeypatch.setattr(convex, "MOST", most)
+        blocks, folds = blocks_of(values, labels)
+        heads = HeadProblem(blocks, folds, fit_prior(blocks, folds, 2), 2)
+        found.append(heads.logits(-1, heads.solve(-1, np.ones(2))))
+    assert np.corrcoef(found)[0, 1] > 0.98
+    assert np.abs(np.diff(expit(found), axis=0)).mean() < 0.03
 
 
 MAPS = Path("/proc/self/maps")
@@ -184,12 +232,14 @@ def test_matrices_in_files_give_the_same_numbers_and_are_gone_afterwards(tmp_pat
         monkeypatch.setattr("miracle_lib.training.triangle.IN_MEMORY", limit)
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
         heads = problem()
-        # Three blocks and their sum, without each of four folds and on all.
-        assert len(mapped(tmp_path)) == (0 if limit else 20)
+        # Three blocks, without each of four folds and on all.
+        assert len(mapped(tmp_path)) == (0 if limit else 15)
         solution, module = heads.solve(1, np.ones(2)), TaskHeads(WIDTHS, 2).double()
         heads.write(solution, module, 1)
         weights = [value.numpy() for value in module.state_dict().values()]
         found.append([solution, heads.times(2).out_of_fold(np.ones(2)), *weights])
+        # And the roots without each fold.
+        assert len(mapped(tmp_path)) == (0 if limit else 19)
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)
     del heads
@@ -211,7 +261,7 @@ def test_a_disk_that_is_full_half_way_is_one_sentence_and_leaves_nothing(tmp_pat
     monkeypatch.setattr(stored, "_reserve", filling)
     message = r"no room for the inner products of 60 labelled samples \(0.0 GB\): No space left"
     with pytest.raises(MiracleError, match=message):
-        problem()
+        problem().out_of_fold(np.ones(2))
     assert not mapped(tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -226,25 +276,25 @@ def test_features_that_do_not_vary_have_no_variance():
 
 def test_the_site_that_matters_has_the_largest_variance_and_weight():
     values, labels = data(n=200)
-    blocks, pairs, folds = blocks_of(values, labels)
+    blocks, folds = blocks_of(values, labels)
     assert (blocks["sites"].variances[-1].argmax(0) == 0).all()
-    prior = fit_prior(blocks, pairs, folds, 2)
-    heads = HeadProblem(blocks, pairs, folds, prior, 2)
+    prior = fit_prior(blocks, folds, 2)
+    heads = HeadProblem(blocks, folds, prior, 2)
     module = TaskHeads(WIDTHS, 2).double()
     heads.write(heads.solve(-1, np.ones(2)), module)
     weight = module.blocks["sites"].output.weight[:, 0].abs()
     assert (weight.argmax(1) == 0).all()
-    assert pair_accuracy(pairs, heads.out_of_fold(np.ones(2)), 2).min() > 0.8
+    assert pair_accuracy(heads.pairs, heads.out_of_fold(np.ones(2)), 2).min() > 0.8
 
 
 def test_labels_that_say_nothing_are_predicted_with_the_share_of_cases():
     rng = np.random.default_rng(5)
     values, labels = data(n=120)
     labels[:60, 0], labels[60:, 1] = rng.random(60) < 0.5, rng.random(60) < 0.5
-    blocks, pairs, folds = blocks_of(values, labels)
-    prior = fit_prior(blocks, pairs, folds, 2)
-    heads = HeadProblem(blocks, pairs, folds, prior, 2)
-    loss = log_loss(pairs, heads.out_of_fold(np.ones(2)), 2).mean()
+    blocks, folds = blocks_of(values, labels)
+    prior = fit_prior(blocks, folds, 2)
+    heads = HeadProblem(blocks, folds, prior, 2)
+    loss = log_loss(heads.pairs, heads.out_of_fold(np.ones(2)), 2).mean()
     assert loss < np.log(2) + 0.05
     assert prior.scale.max() <= 1
 
@@ -259,8 +309,8 @@ def test_sharing_is_found_where_effects_are_common():
             effect = np.full(14, 0.25 if common or task == 0 else -0.25)
             score = values["sites"][rows] @ effect + rng.normal(size=120)
             labels[rows, task] = score > 0
-        blocks, pairs, folds = blocks_of(values, labels)
-        found.append(fit_prior(blocks, pairs, folds, 2).sharing)
+        blocks, folds = blocks_of(values, labels)
+        found.append(fit_prior(blocks, folds, 2).sharing)
     assert found[0] > 0
     assert found[1] == 0
 
@@ -288,8 +338,8 @@ def test_nearly_equal_sites_in_repeated_samples_leave_the_problem_solvable(n, sh
         for name, width in WIDTHS.items()
     }
     labels = np.tile((base > np.median(base)).astype(float), 2)
-    blocks, pairs, folds = blocks_of(near, labels, n_folds=2)
+    blocks, folds = blocks_of(near, labels, n_folds=2)
     prior = Prior(np.array([[50.0, 1e-3, 50.0], [1e-3, 50.0, 1.0]]), sharing)
-    heads = HeadProblem(blocks, pairs, folds, prior, 2)
+    heads = HeadProblem(blocks, folds, prior, 2)
     solution = heads.solve(-1, np.ones(2))
-    assert (pair_accuracy(pairs, heads.logits(-1, solution), 2) > 0.9).all()
+    assert (pair_accuracy(heads.pairs, heads.logits(-1, solution), 2) > 0.9).all()
