@@ -24,6 +24,7 @@ SCALES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # standard deviations of a logit
 SHARINGS = (0.0, 0.5, 0.9)
 # Shares of a logit's variance: sites alone, or the encoder's averages beside them.
 MIXES = ({"sites": 1.0}, {"sites": 0.6, "genes": 0.2, "pathways": 0.2})
+DIRECTIONS = 16  # random ones of the samples, which say how features vary together
 UNREAD = 0.01  # share of a logit's variance below which a block is left out
 
 
@@ -105,10 +106,11 @@ class Block:
         spread = values.std(0, correction=0)
         self.unit = torch.where(spread > 1e-6, spread, torch.inf)
         alive = (spread > 1e-6).cpu().numpy()
+        chance = relatives.by_chance(self._random()) if name == "sites" else 0.0
         self.variances = []
         for association in self._associations(folds, n_tasks, alive):
             self.association = association  # the last is that of all labels
-            variance = prior_variances(association, alive, relatives, name)
+            variance = prior_variances(association, alive, relatives, name, chance)
             self.variances.append(variance.astype(np.float32))
         self.grams = [
             self._gram(variance, folds.pairs(subset))
@@ -130,6 +132,14 @@ class Block:
                 near = self.values[:, start:stop].index_select(0, samples)
                 values = near.index_select(1, at - start)
                 yield part, values.sub_(self.mean[at]).div_(self.unit[at])
+
+    def _random(self) -> np.ndarray:
+        """Return associations of every feature with random directions of the samples."""
+        n = len(self.values)
+        normal = np.random.default_rng(0).normal(size=(DIRECTIONS, n)) / n**0.5
+        direction = torch.from_numpy(normal).to(self.values)
+        found = [(direction @ scaled).T.cpu().numpy() for _, scaled in self.parts()]
+        return np.concatenate(found).astype(float)
 
     def _associations(self, folds: Folds, n_tasks: int, alive: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the association of every feature with every task, on each subset; one pass."""

@@ -8,6 +8,10 @@ so that a hierarchy, a pathway or a task that says nothing gets no weight. The f
 association then moves its expected square as Bayes' rule has it; this is the variance of the prior
 of its weight.
 
+Sites of one gene vary together, so that their associations are of like size where no effect is
+real, too: squares of two normal values with correlation r have covariance 2 r^2. What this makes of
+the regression is taken off first.
+
 References
 ----------
 Group-adaptive priors: van de Wiel et al. 2016, Better prediction by use of co-data, doi
@@ -27,7 +31,8 @@ PRIOR_DF = 10  # samples' worth of belief in the variance that is common to all 
 NEGLIGIBLE = 0.01  # share of the variance that the least features may lose together
 ROUNDS = 3  # of re-weighted least squares
 
-Group = tuple[slice, list[np.ndarray]]  # features, and what their relatives say
+# Features, their excess, and what their relatives say.
+Group = tuple[slice, np.ndarray, list[np.ndarray]]
 
 
 class Relatives:
@@ -46,7 +51,7 @@ class Relatives:
         self.n_sites, self.n_outside = self.site_gene.shape[0], n_outside
         self.genes_of_site = np.asarray(self.site_gene.sum(axis=1)).ravel()
 
-    def groups(self, block: str, excess: np.ndarray) -> list[Group]:
+    def groups(self, block: str, excess: np.ndarray, chance: float = 0.0) -> list[Group]:
         """Return what relatives say of the features of a block.
 
         Parameters
@@ -54,21 +59,41 @@ class Relatives:
         block : {"sites", "genes", "pathways"}
         excess : ndarray, shape (n_features, n_tasks)
             Squared association minus 1.
+        chance : float, default 0
+            Covariance of the excess of a site with the mean of its gene's others by chance, as
+            `by_chance` finds it.
 
         Returns
         -------
-        list of (slice, list of ndarray)
-            Per group of features one table, shaped like its part of ``excess``, per relative.
+        list of (slice, ndarray, list of ndarray)
+            Per group of features its part of ``excess``, beyond what chance makes of the others of
+            a site's gene, and one table of the same shape per relative.
         """
         if block == "sites":
             inside, outside = excess[: self.n_sites], excess[self.n_sites :]
             own = [self._gene(inside), self._pathways_of_sites(inside)]
+            gene = _filled(own[0])
+            slope = min(chance / max(gene.var(), 1e-300), 1.0)
+            beyond = inside - slope * (gene - gene.mean())
             return [
-                (slice(0, self.n_sites), own + _other_tasks([inside, *own])),
-                (slice(self.n_sites, None), _other_tasks([outside])),
+                (slice(0, self.n_sites), beyond, own + _other_tasks([inside, *own])),
+                (slice(self.n_sites, None), outside, _other_tasks([outside])),
             ]
         own = [self._pathways_of_genes(excess)] if block == "genes" else []
-        return [(slice(None), own + _other_tasks([excess, *own]))]
+        return [(slice(None), excess, own + _other_tasks([excess, *own]))]
+
+    def by_chance(self, association: np.ndarray) -> float:
+        """Return how squared associations covary with the mean of their gene's others by chance.
+
+        Parameters
+        ----------
+        association : ndarray, shape (n_sites, any number)
+            Of the sites with random directions of the samples.
+        """
+        own = association[: self.n_sites] ** 2
+        others = self._gene(own)
+        known = ~np.isnan(others)
+        return max(float(np.cov(own[known], others[known])[0, 1]), 0.0) if known.any() else 0.0
 
     def _gene(self, excess: np.ndarray) -> np.ndarray:
         """Mean over the other sites of a site's genes."""
@@ -154,7 +179,11 @@ def moderated_t(
 
 
 def prior_variances(
-    association: np.ndarray, alive: np.ndarray, relatives: Relatives, block: str
+    association: np.ndarray,
+    alive: np.ndarray,
+    relatives: Relatives,
+    block: str,
+    chance: float = 0.0,
 ) -> np.ndarray:
     """Return the prior variance of the weight of every feature in every task.
 
@@ -166,6 +195,8 @@ def prior_variances(
         Features that vary; the others get 0.
     relatives : Relatives
     block : str
+    chance : float, default 0
+        See `Relatives.groups`.
 
     Returns
     -------
@@ -174,9 +205,9 @@ def prior_variances(
     """
     squares = association**2
     expected = np.full_like(squares, LEAST)
-    for part, tables in relatives.groups(block, squares - 1):
-        if squares[part].size:
-            expected[part] = _expected_excess(squares[part] - 1, tables)
+    for part, excess, tables in relatives.groups(block, squares - 1, chance):
+        if excess.size:
+            expected[part] = _expected_excess(excess, tables)
     shrink = expected / (1 + expected)
     present = alive[:, None] & ~np.isnan(squares)
     variance = np.where(present, shrink**2 * squares + shrink, 0.0)

@@ -149,7 +149,7 @@ def test_rounding_in_single_precision_never_makes_the_matrix_indefinite(n, kind,
         "repeated sites": twice + 1e-7 * rng.normal(size=(1, 9_000)),
     }[kind]
     labels = (np.arange(n)[:, None] // 2 % 2).astype(float)
-    blocks, folds = blocks_of({"sites": sites.astype(np.float32)}, labels, n_folds=2)
+    blocks, folds = blocks_of({"genes": sites.astype(np.float32)}, labels, n_folds=2)
     heads = HeadProblem(blocks, folds, Prior(np.array([[16.0]]), 0.0), 1)
     for subset in (0, 1, -1):
         heads.root(subset)
@@ -162,7 +162,7 @@ def test_single_precision_gives_the_probabilities_of_double(monkeypatch):
     labels = (sites[:, :50].mean(1, keepdims=True) + 0.1 * rng.normal(size=(300, 1)) > 0) * 1.0
     found = []
     for kind in (np.float32, np.float64):
-        blocks, folds = blocks_of({"sites": sites.astype(kind)}, labels)
+        blocks, folds = blocks_of({"genes": sites.astype(kind)}, labels)
         heads = HeadProblem(blocks, folds, Prior(np.array([[8.0]]), 0.0), 1)
         found.append(expit(heads.out_of_fold(np.ones(1))))
     np.testing.assert_allclose(*found, atol=1e-3)

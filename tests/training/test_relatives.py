@@ -30,7 +30,7 @@ def test_means_over_relatives_by_hand():
         gene_pathway=sp.csr_matrix([[1, 0], [1, 0], [0, 1]]),
     )
     excess = np.array([[1.0, 10.0], [3.0, 20.0], [5.0, 30.0], [7.0, 40.0], [9.0, 50.0]])
-    (inside, tables), (outside, rest) = Relatives(masks, 1).groups("sites", excess)
+    (inside, _, tables), (outside, _, rest) = Relatives(masks, 1).groups("sites", excess)
     assert (inside, outside) == (slice(0, 4), slice(4, None))
     gene, pathway, other, *_ = tables
     np.testing.assert_array_equal(gene[:, 0], [3, 1, np.nan, np.nan])
@@ -43,15 +43,34 @@ def test_means_over_relatives_by_hand():
     np.testing.assert_array_equal(np.isnan(pathway[:, 0]), [False, False, False, True])
     np.testing.assert_array_equal(other[:, 0], [10, 20, 30, 40])
     np.testing.assert_array_equal(rest[0], [[50, 9]])
-    ((_, tables),) = Relatives(masks, 1).groups("genes", excess[:3])
+    ((_, _, tables),) = Relatives(masks, 1).groups("genes", excess[:3])
     of_genes = excess_from_pathways(excess[:3] + 1, np.ones((3, 2)), masks.gene_pathway)
     np.testing.assert_array_equal(tables[0], of_genes)
 
 
+def test_what_sites_of_a_gene_have_in_common_by_chance_is_twice_the_squared_correlation():
+    rng = np.random.default_rng(0)
+    common = np.repeat(rng.normal(size=(40, 500)), 4, axis=0)
+    alike = np.sqrt(0.6) * common + np.sqrt(0.4) * rng.normal(size=(160, 500))
+    found = chain().by_chance(alike)
+    assert found == pytest.approx(2 * 0.6**2, rel=0.1)
+    assert chain().by_chance(rng.normal(size=(160, 500))) < 0.03
+    excess = alike[:, :1] ** 2 - 1
+    ((_, beyond, (gene, _)), _) = chain().groups("sites", excess, found)
+    slope = found / gene.var()
+    np.testing.assert_allclose(beyond, excess - slope * (gene - gene.mean()))
+
+
+def test_a_gene_that_speaks_by_chance_lends_its_sites_less():
+    z = np.repeat(np.random.default_rng(0).normal(size=(40, 2)), 4, axis=0)
+    variance = [prior_variances(z, np.ones(160, bool), chain(), "sites", c) for c in (0.0, 2.0)]
+    assert np.sum(variance[1] ** 2) < 0.8 * np.sum(variance[0] ** 2)
+
+
 def test_one_task_has_no_other():
-    ((_, tables), (_, outside)) = chain(outside=2).groups("sites", np.zeros((162, 1)))
+    ((_, _, tables), (_, _, outside)) = chain(outside=2).groups("sites", np.zeros((162, 1)))
     assert (len(tables), len(outside)) == (2, 0)
-    assert chain().groups("pathways", np.zeros((8, 1)))[0][1] == []
+    assert chain().groups("pathways", np.zeros((8, 1)))[0][2] == []
 
 
 def test_moderated_t_nears_the_t_of_many_samples():
@@ -134,7 +153,7 @@ def test_a_site_that_a_task_did_not_measure_says_nothing():
     masks = SimpleNamespace(
         site_gene=sp.csr_matrix(np.ones((3, 1))), gene_pathway=sp.csr_matrix((1, 1))
     )
-    ((_, tables), _) = Relatives(masks, 0).groups("sites", excess)
+    ((_, _, tables), _) = Relatives(masks, 0).groups("sites", excess)
     gene, _, other, *_ = tables
     np.testing.assert_allclose(gene, [[2.0, 2.0], [4.0, 3.0], [3.0, 1.0]])
     np.testing.assert_allclose(other, [[np.nan, 4.0], [1.0, 2.0], [3.0, np.nan]])
