@@ -156,7 +156,8 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         of gradient steps the held-out loss of the start (``validation_start``) and of the weights
         that would be kept if the stage ended here (``validation_kept``).
     prior_ : Prior
-        Scale of each block in each task, and sharing; found for additive heads.
+        Scale of each block in each task, and sharing; found for additive heads. With a strict
+        bottleneck the block are the sites.
     ceiling_ : Series
         Single-task accuracies used by ``"pwinval"``; 1 where they were not needed.
     fine_tuned_ : list of bool
