@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import signal
 import threading
 import time
@@ -11,11 +12,15 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+import yaml
+from typer.testing import CliRunner
 
-from miracle_lib import Hierarchy, MiracleClassifier, MiracleError, Training
+from miracle_lib import Hierarchy, MiracleClassifier, MiracleError, Training, parallel, pipeline
+from miracle_lib.cli import app
 from miracle_lib.evaluation import Cell, Data, cross_validate, permutation_test, run_grid
 from miracle_lib.interpretation import refit_attributions
 from miracle_lib.parallel import cluster, give_back_memory, spread
+from miracle_lib.pipeline import models, outputs
 
 HERE = str(Path(__file__).parent / "evaluation")
 distributed = pytest.importorskip("distributed")
@@ -172,3 +177,40 @@ def test_an_address_where_nothing_answers_is_one_sentence():
         cluster("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+def test_a_run_with_a_scheduler_makes_the_same_files(address, tmp_path, monkeypatch):
+    """`miracle run --scheduler` hands the folds of a step to the workers."""
+    profile = {
+        "title": "two simulated cohorts",
+        "simulation": {"sizes": {"MS": 40, "RA": 40}, "n_sites": 200, "effect": 1.0},
+    }
+    (tmp_path / "two.yaml").write_text(yaml.safe_dump(profile))
+    quick = {"device": "cpu", "training": Training(epochs=(1, 2, 0), progress=False)}
+    monkeypatch.setattr(
+        models, "classifier", lambda run: MiracleClassifier(models.graph(run), **quick)
+    )
+    monkeypatch.setattr(models, "REFERENCES", {"naive Bayes": "naive_bayes"})
+    monkeypatch.setattr(pipeline, "execute_run", lambda run, _: run.folder("scores"))
+    monkeypatch.setattr(outputs, "publish", lambda run: {"scores": run.folder("scores")})
+    command = ["run", "--profile", str(tmp_path / "two.yaml"), "--run-dir", str(tmp_path / "run")]
+    command += ["-p", "n_folds=2"]
+    asked, on_workers = [], parallel._on_workers
+
+    def counted(client, function, jobs, *rest):
+        asked.append(len(jobs))
+        return on_workers(client, function, jobs, *rest)
+
+    monkeypatch.setattr(parallel, "_on_workers", counted)
+    tables = []
+    for options in ([], ["--scheduler", address]):
+        result = CliRunner(env={"MIRACLE_SCHEDULER": None}).invoke(app, [*command, *options])
+        assert result.exit_code == 0, result.output
+        (folder,) = (tmp_path / "run" / "steps" / "scores").glob("*/")
+        tables.append({path.name: pd.read_csv(path) for path in folder.glob("*.csv")})
+        shutil.rmtree(folder)
+    assert asked == [2, 2]  # the folds of two methods, of the second run alone
+    here, there = tables
+    assert set(here) == set(there) == {"MIRACLE.csv", "naive Bayes.csv"}
+    for file, table in here.items():
+        pd.testing.assert_frame_equal(table, there[file])
