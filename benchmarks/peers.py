@@ -7,7 +7,8 @@ pathways. Peers that PyPI serves are installed into environments of their own un
 (default: the user's cache), pinned, and are no dependency of the project. Every method runs alone
 in a process with one thread. What a pinned peer answered is kept there, so that a run that was
 stopped goes on, and one after a change of ours trains only ours. ``PEERS_DATA`` and
-``PEERS_METHODS`` choose some of them, separated by semicolons.
+``PEERS_METHODS`` choose some of them, separated by semicolons; ``PEERS_DRAWS`` (2) says how often
+a real cohort is cut into three folds.
 """
 
 import hashlib
@@ -58,7 +59,8 @@ ABSENT = {
     "BioM2": "an R package: its idea (a learner per pathway, then one over pathways) stands in",
 }
 Split = Answer = dict[str, np.ndarray]
-N_FOLDS, N_DRAWS, N_SEEDS, TOP = 3, 2, 2, 10
+N_FOLDS, N_SEEDS, TOP = 3, 2, 10
+N_DRAWS = int(os.environ.get("PEERS_DRAWS", "2"))
 
 
 class Study(NamedTuple):
