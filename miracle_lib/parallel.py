@@ -103,6 +103,8 @@ def spread(
         If the cluster has lost its workers; and whatever a job raises.
     """
     jobs, client = list(jobs), _CLIENT.get()
+    if n_jobs != 1:
+        give_back_memory()  # what it took to come here must not lie beside the other processes
     if client is None:
         kind = "generator" if ordered else "generator_unordered"
         done = Parallel(n_jobs, return_as=kind)(delayed(_tidily)(function, *job) for job in jobs)
