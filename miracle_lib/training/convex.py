@@ -372,11 +372,11 @@ def fit_prior(blocks: Blocks, folds: Folds, n_tasks: int, sharing: float | None 
 
 def _mean(priors: list[Prior], weights: np.ndarray) -> Prior:
     """Return the prior whose covariance is the mean of some, without blocks that add nothing."""
-    variance = np.array([prior.scale**2 for prior in priors])
-    shared = weights @ [prior.sharing * prior.scale[0] @ prior.scale[0] for prior in priors]
-    mean = np.tensordot(weights, variance, axes=1)
-    total = mean[0].sum()
-    return Prior(np.sqrt(np.where(mean < UNREAD * total, 0, mean)), float(shared / total))
+    power = weights * [prior.scale[0] @ prior.scale[0] for prior in priors]
+    sharing = np.average([prior.sharing for prior in priors], weights=power)
+    variance = np.tensordot(weights, [prior.scale**2 for prior in priors], axes=1)
+    unread = variance < UNREAD * variance.sum(1, keepdims=True)
+    return Prior(np.sqrt(np.where(unread, 0, variance)), float(sharing))
 
 
 def _mixes(names: list[str]) -> list[dict[str, float]]:
