@@ -1,9 +1,9 @@
 """Training on a store of whole arrays: throughput beside reading the file alone, memory, sameness.
 
-Simulated beta values of two tasks on 850,000 sites with a synthetic annotation lie in an h5ad
-file, one sample after the other. Every measurement is a process of its own and starts with nothing
-of the file in memory. ``TMPDIR`` names the folder of the store and of the temporary values; it
-needs twice the size of the largest store.
+Simulated beta values of two tasks with a synthetic annotation lie in an h5ad file, one sample after
+the other. Every measurement is a process of its own and starts with nothing of the file in memory;
+one that streams may have 6 GB beside pages of files. ``TMPDIR`` names the folder of the store and
+of the temporary values; it needs twice the size of the largest store, and the heads' matrices.
 """
 
 import os
@@ -24,37 +24,39 @@ from benchmarks.whole_array import _fresh
 from miracle_lib import Hierarchy, MiracleClassifier, Samples, Training, read_store
 from miracle_lib.training import stages, trainer
 
-N_SITES, N_GENES, N_PATHWAYS = 850_000, 20_000, 4_000
-WHOLE = 250  # samples of a whole fit
-LARGE = 500  # samples of a fit of the autoencoder alone
+N_GENES, N_PATHWAYS = 20_000, 4_000
+BOTH = (500, 850_000)  # samples and sites where the fit in memory is run, too
+STREAMED = ((10_000, 85_000), (1_000, 850_000))
+LIMIT = 6_000_000_000  # bytes of memory of a fit that streams
+EPOCHS = (2, 5, 0)
 ROWS = 50  # samples written or read at a time
 
 
-def _write(path: Path, n: int) -> None:
+def _write(path: Path, n: int, n_sites: int) -> None:
     """Write a store of n samples, some at a time."""
     rng = np.random.default_rng(n)
-    sites = pd.Index([f"cg{i:07}" for i in range(N_SITES)])
+    sites = pd.Index([f"cg{i:07}" for i in range(n_sites)])
     label = np.arange(n) // 2 % 2
     task = np.where(np.arange(n) % 2, "A", "B")
     names = [f"s{i:05}" for i in range(n)]
     obs = pd.DataFrame({"task": task, "label": label, "cohort": task}, names)
     AnnData(obs=obs, var=pd.DataFrame(index=sites)).write_h5ad(path)
-    level = rng.uniform(0.1, 0.9, N_SITES).astype(np.float32)
-    effect = np.where(rng.random(N_SITES) < 0.01, np.float32(0.03), 0).astype(np.float32)
+    level = rng.uniform(0.1, 0.9, n_sites).astype(np.float32)
+    effect = np.where(rng.random(n_sites) < 0.01, np.float32(0.03), 0).astype(np.float32)
     with h5py.File(path, "r+") as file:
         file.pop("X", None)
-        X = file.create_dataset("X", (n, N_SITES), "f4")
+        X = file.create_dataset("X", (n, n_sites), "f4")
         X.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         for start in range(0, n, ROWS):
             case = label[start : start + ROWS, None]
-            noise = rng.standard_normal((len(case), N_SITES), dtype=np.float32)
+            noise = rng.standard_normal((len(case), n_sites), dtype=np.float32)
             X[start : start + ROWS] = np.clip(level + effect * case + 0.04 * noise, 0.001, 0.999)
 
 
-def _hierarchy() -> Hierarchy:
+def _hierarchy(n_sites: int) -> Hierarchy:
     """A synthetic annotation: every other site in one gene, every pathway of 60 genes."""
     rng = np.random.default_rng(0)
-    sites = pd.Index([f"cg{i:07}" for i in range(N_SITES)])
+    sites = pd.Index([f"cg{i:07}" for i in range(n_sites)])
     genes = np.array([f"G{i}" for i in range(N_GENES)])
     inside = pd.DataFrame({"site": sites[::2]}).assign(gene=rng.choice(genes, len(sites[::2])))
     gene_sets = {f"P{i}": rng.choice(genes, 60, replace=False).tolist() for i in range(N_PATHWAYS)}
@@ -109,7 +111,7 @@ def _timed(seconds: dict[str, np.ndarray], name: str, function: Callable) -> Cal
     return wrapped
 
 
-def _fit(path: Path, hierarchy: Hierarchy, epochs: tuple, in_memory: bool) -> dict:
+def _fit(path: Path, hierarchy: Hierarchy, in_memory: bool) -> dict:
     """Fit, predict, and note seconds, memory and probabilities."""
     torch.set_num_threads(1)
     seconds: dict[str, np.ndarray] = {}
@@ -121,6 +123,8 @@ def _fit(path: Path, hierarchy: Hierarchy, epochs: tuple, in_memory: bool) -> di
         (estimator, "_keep", "after training"),
     ):
         setattr(kind, name, _timed(seconds, title, getattr(kind, name)))
+    if not in_memory:
+        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT, LIMIT))
     _forget(path)
     store = read_store(path)
     if in_memory:
@@ -129,7 +133,7 @@ def _fit(path: Path, hierarchy: Hierarchy, epochs: tuple, in_memory: bool) -> di
     memory = Anonymous()
     memory.start()
     start = _clock()
-    model = estimator(hierarchy, training=Training(epochs=epochs, progress=False)).fit(store)
+    model = estimator(hierarchy, training=Training(epochs=EPOCHS, progress=False)).fit(store)
     seconds["fit"] = _clock() - start
     _forget(path)
     start = _clock()
@@ -142,37 +146,41 @@ def _fit(path: Path, hierarchy: Hierarchy, epochs: tuple, in_memory: bool) -> di
 
 
 def main() -> None:
+    for n, n_sites in (BOTH, *STREAMED):
+        print(f"\n### {n:,} samples x {n_sites:,} sites, {4e-9 * n * n_sites:.1f} GB\n")
+        print("| values | step | seconds | of the processor | MB/s | of reading alone |")
+        print("|---" * 6 + "|", flush=True)
+        found = _measure(n, n_sites, in_memory=(n, n_sites) == BOTH)
+        for where, result in found.items():
+            own, whole = (f"{result[key] / 1e9:.1f} GB" for key in ("anonymous", "rss"))
+            print(f"\nPeak memory, values {where}: {own}, with pages of files {whole}.", flush=True)
+        if len(found) == 2:
+            one, other = (result["proba"] for result in found.values())
+            apart = (one - other).abs().to_numpy().max()
+            print(f"\nLargest difference of a probability: {apart:.1e}", flush=True)
+
+
+def _measure(n: int, n_sites: int, in_memory: bool) -> dict[str, dict]:
+    """Fit streamed, and in memory if that is asked for; print the steps."""
+    found = {}
     with tempfile.TemporaryDirectory() as name:
-        hierarchy = _fresh(_hierarchy)
-        for n, epochs in ((WHOLE, (2, 5, 0)), (LARGE, (1, 0, 0))):
-            path = Path(name) / f"{n}.h5ad"
-            _fresh(_write, path, n)
-            alone = _fresh(_read, path)
-            found = {"on disk": _fresh(_fit, path, hierarchy, epochs, False)}
-            _print(n, alone, found["on disk"]["seconds"], epochs[0])
-            if n == WHOLE:
-                found["in memory"] = _fresh(_fit, path, hierarchy, epochs, True)
-            for where, result in found.items():
-                own, whole = (f"{result[key] / 1e9:.1f} GB" for key in ("anonymous", "rss"))
-                print(f"\nPeak memory, values {where}: {own}, with pages of files {whole}.")
-            if n == WHOLE:
-                one, other = (result["proba"] for result in found.values())
-                apart = (one - other).abs().to_numpy().max()
-                print(f"\nLargest difference of a probability: {apart:.1e}\n", flush=True)
-            path.unlink()
+        path, size = Path(name) / "arrays.h5ad", 4e-6 * n * n_sites
+        _fresh(_write, path, n, n_sites)
+        hierarchy, alone = _fresh(_hierarchy, n_sites), _fresh(_read, path)
+        _print("on disk", {"read the file alone": alone}, size, alone[0])
+        for where in ("on disk", "in memory")[: 1 + in_memory]:
+            found[where] = _fresh(_fit, path, hierarchy, where == "in memory")
+            _print(where, found[where]["seconds"], size, alone[0])
+    return found
 
 
-def _print(n: int, alone: np.ndarray, seconds: dict[str, np.ndarray], n_epochs: int) -> None:
-    """Print the steps of one store; the standardisation reads it twice."""
-    print("| samples | values | step | seconds | of the processor | MB/s | of reading alone |")
-    print("|---|---|---|---|---|---|---|")
-    size = 4e-6 * n * N_SITES
-    passes = {"read the file alone": 1, "standardise": 2, "epoch": n_epochs, "predict": 1}
-    for step, (clock, processor) in {"read the file alone": alone, **seconds}.items():
+def _print(where: str, seconds: dict[str, np.ndarray], size: float, alone: float) -> None:
+    """Print the steps of one fit of some MB; the standardisation reads the store twice."""
+    passes = {"read the file alone": 1, "standardise": 2, "epoch": EPOCHS[0], "predict": 1}
+    for step, (clock, processor) in seconds.items():
         rate = size * passes.get(step, 0) / clock
-        shown = f"{rate:,.0f} | {rate * alone[0] / size:.2f}" if rate else " | "
-        spent = f"{clock:.1f} | {processor:.1f}"
-        print(f"| {n:,} | {size / 1000:.1f} GB | {step} | {spent} | {shown} |", flush=True)
+        shown = f"{rate:,.0f} | {rate * alone / size:.2f}" if rate else " | "
+        print(f"| {where} | {step} | {clock:.1f} | {processor:.1f} | {shown} |", flush=True)
 
 
 if __name__ == "__main__":
