@@ -2,7 +2,7 @@
 
     python -m benchmarks external
 
-The mirror (MIRACLE_TEST_MIRROR) holds no two series of one disease. What two of its blood series
+The mirror (MIRACLE_MIRROR) holds no two series of one disease. What two of its blood series
 have in common besides 591 sites is the age and the sex of their people, so these are predicted:
 labels that are true in both, with the levels and people of two real hospitals between them. It says
 what happens to a model on the way, and nothing about a disease. ``EXTERNAL_SAMPLES`` (default
@@ -20,7 +20,7 @@ from miracle_lib.hierarchy import Hierarchy, load_annotation_source
 from miracle_lib.samples import Samples
 from miracle_lib.studies import calibration_table, falls, hospital_scores
 
-MIRROR = Path(os.environ.get("MIRACLE_TEST_MIRROR", "../shared/data/mirror"))
+MIRROR = Path(os.environ.get("MIRACLE_MIRROR", "../shared/data/mirror"))
 SERIES = ("GSE125105", "GSE72774")
 LABELS = {
     "older than 60": lambda obs: obs["age"] > 60,
