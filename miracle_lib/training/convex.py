@@ -138,8 +138,11 @@ class Block:
         n = len(self.values)
         normal = np.random.default_rng(0).normal(size=(DIRECTIONS, n)) / n**0.5
         direction = torch.from_numpy(normal).to(self.values)
-        found = [(direction @ scaled).T.cpu().numpy() for _, scaled in self.parts()]
-        return np.concatenate(found).astype(float)
+        # Laid out beforehand: small results kept between large parts would scatter the memory.
+        found = np.empty((self.values.shape[1], DIRECTIONS))
+        for part, scaled in self.parts():
+            found[part] = (direction @ scaled).T.cpu().numpy()
+        return found
 
     def _associations(self, folds: Folds, n_tasks: int, alive: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the association of every feature with every task, on each subset; one pass."""
