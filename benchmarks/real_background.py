@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from miracle_lib.cohorts import load_cohort
-from miracle_lib.estimator import MiracleClassifier
+from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.hierarchy import Hierarchy, load_annotation_source
 from miracle_lib.interpretation import ewas, explain, overrepresentation
 from miracle_lib.interpretation.association import separable_covariates
@@ -123,7 +123,8 @@ def named_by_network(background: Background, X: pd.DataFrame, y: pd.Series) -> d
     cells = separable_covariates(background.cells)
     for title, covariates in (("network", None), ("network, cells adjusted", cells)):
         samples = Samples(X, y.rename("case"), covariates=covariates)
-        model = MiracleClassifier(background.hierarchy, device="cpu", progress=False)
+        training = Training(progress=False)
+        model = MiracleClassifier(background.hierarchy, training=training, device="cpu")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             table = explain(model.fit(samples), samples, "case")
