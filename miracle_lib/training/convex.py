@@ -193,9 +193,13 @@ class HeadProblem:
 
     def __init__(self, blocks: Blocks, folds: Folds, prior: Prior, n_tasks: int) -> None:
         self.blocks, self.folds, self.pairs = blocks, folds, folds.labelled
-        self.prior, self.n_tasks = prior, n_tasks
-        self.base, self.factor = prior, 1.0
+        self.base, self.factor, self.n_tasks = prior, 1.0, n_tasks
         self.roots: dict[int, Root] = {}  # under the base
+
+    @property
+    def prior(self) -> Prior:
+        """The base with its scales multiplied by the factor."""
+        return replace(self.base, scale=self.base.scale * self.factor)
 
     def root(self, subset: int) -> Root:
         """Return the root of the covariance of a subset."""
@@ -209,7 +213,6 @@ class HeadProblem:
         """Return the problem under a prior whose scales are multiplied; the roots are shared."""
         other = object.__new__(HeadProblem)
         other.__dict__ |= self.__dict__
-        other.prior = replace(self.prior, scale=self.prior.scale * factor)
         other.factor = self.factor * factor
         return other
 

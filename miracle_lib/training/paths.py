@@ -16,10 +16,11 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from miracle_lib.model import MaskedLinear, TaskHeads
+from miracle_lib.model import TaskHeads
 from miracle_lib.training.convex import Block
 from miracle_lib.training.convex_heads import ConvexHeads
 from miracle_lib.training.pathway_variances import fit_variances
+from miracle_lib.training.relatives import ones_of
 
 LEAST = 1e-9  # variance of a pathway that explains nothing: a gene in no other is divided too
 
@@ -96,7 +97,8 @@ class PathHeads(ConvexHeads):
     def finish(self) -> None:
         """Set encoder and heads to the solution on all samples."""
         network, heads = self.member.network, cast(TaskHeads, self.member.heads)
-        masks = _mask(network.site_to_gene), _mask(network.gene_to_mean)
+        layers = network.site_to_gene, network.gene_to_mean
+        masks = [ones_of(layer.csr_weight()) for layer in layers]
         shares = shares_of_pathways(self._block.association, *masks)
         if network.covariates_to_gene is not None:
             network.covariates_to_gene.weight.zero_()  # they are conditions, no predictors
@@ -145,10 +147,3 @@ class PathHeads(ConvexHeads):
         spread = torch.where(spread > 0, spread, 1.0)
         layer.weight.div_(spread[layer.edge_output])
         return direction * spread.double().cpu().numpy()[:, None]
-
-
-def _mask(layer: MaskedLinear) -> sp.csr_matrix:
-    """Return the mask of a layer as numbers."""
-    mask = layer.csr_weight().astype(float)
-    mask.data[:] = 1
-    return mask

@@ -46,8 +46,8 @@ class Relatives:
     """
 
     def __init__(self, hierarchy: Masks, n_outside: int) -> None:
-        self.site_gene = _ones(hierarchy.site_gene)
-        self.gene_pathway = _ones(hierarchy.gene_pathway)
+        self.site_gene = ones_of(hierarchy.site_gene)
+        self.gene_pathway = ones_of(hierarchy.gene_pathway)
         self.n_sites, self.n_outside = self.site_gene.shape[0], n_outside
         self.genes_of_site = np.asarray(self.site_gene.sum(axis=1)).ravel()
 
@@ -117,8 +117,8 @@ class Relatives:
         return excess_from_pathways(*_parts(excess + 1), self.gene_pathway)
 
 
-def _ones(matrix: sp.csr_matrix) -> sp.csr_matrix:
-    """Return a mask as numbers."""
+def ones_of(matrix: sp.csr_matrix) -> sp.csr_matrix:
+    """Return a mask, or a matrix with its edges, as ones."""
     matrix = sp.csr_matrix(matrix, dtype=float)
     matrix.data[:] = 1
     return matrix
