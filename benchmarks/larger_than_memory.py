@@ -2,8 +2,10 @@
 
 Simulated beta values of two tasks with a synthetic annotation lie in an h5ad file, one sample after
 the other. Every measurement is a process of its own and starts with nothing of the file in memory;
-one that streams may have 6 GB beside pages of files. ``TMPDIR`` names the folder of the store and
-of the temporary values; it needs twice the size of the largest store, and the heads' matrices.
+one that streams may have 6 GB beside pages of files. ``TMPDIR`` names the folder of the store, of
+the temporary values (as large as all values, not compressed) and of the heads' matrices.
+``LARGER_THAN_MEMORY`` chooses shapes, separated by spaces, by default the three smaller ones:
+10000x850000 takes 60 GB of disk and more than an hour.
 """
 
 import os
@@ -26,7 +28,8 @@ from miracle_lib.training import stages, trainer
 
 N_GENES, N_PATHWAYS = 20_000, 4_000
 BOTH = (500, 850_000)  # samples and sites where the fit in memory is run, too
-STREAMED = ((10_000, 85_000), (1_000, 850_000))
+DEFAULT = "500x850000 10000x85000 1000x850000"
+STEP = np.float32(2**-13)  # values as fine as four decimals, which a compressed file can use
 LIMIT = 6_000_000_000  # bytes of memory of a fit that streams
 EPOCHS = (2, 5, 0)
 ROWS = 50  # samples written or read at a time
@@ -45,12 +48,15 @@ def _write(path: Path, n: int, n_sites: int) -> None:
     effect = np.where(rng.random(n_sites) < 0.01, np.float32(0.03), 0).astype(np.float32)
     with h5py.File(path, "r+") as file:
         file.pop("X", None)
-        X = file.create_dataset("X", (n, n_sites), "f4")
+        X = file.create_dataset(
+            "X", (n, n_sites), "f4", chunks=(1, n_sites), compression="lzf", shuffle=True
+        )
         X.attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
         for start in range(0, n, ROWS):
             case = label[start : start + ROWS, None]
             noise = rng.standard_normal((len(case), n_sites), dtype=np.float32)
-            X[start : start + ROWS] = np.clip(level + effect * case + 0.04 * noise, 0.001, 0.999)
+            beta = np.clip(level + effect * case + 0.04 * noise, 0.001, 0.999)
+            X[start : start + ROWS] = np.rint(beta / STEP) * STEP
 
 
 def _hierarchy(n_sites: int) -> Hierarchy:
@@ -146,10 +152,9 @@ def _fit(path: Path, hierarchy: Hierarchy, in_memory: bool) -> dict:
 
 
 def main() -> None:
-    for n, n_sites in (BOTH, *STREAMED):
+    for shape in os.environ.get("LARGER_THAN_MEMORY", DEFAULT).split():
+        n, n_sites = (int(size) for size in shape.split("x"))
         print(f"\n### {n:,} samples x {n_sites:,} sites, {4e-9 * n * n_sites:.1f} GB\n")
-        print("| values | step | seconds | of the processor | MB/s | of reading alone |")
-        print("|---" * 6 + "|", flush=True)
         found = _measure(n, n_sites, in_memory=(n, n_sites) == BOTH)
         for where, result in found.items():
             own, whole = (f"{result[key] / 1e9:.1f} GB" for key in ("anonymous", "rss"))
@@ -167,6 +172,9 @@ def _measure(n: int, n_sites: int, in_memory: bool) -> dict[str, dict]:
         path, size = Path(name) / "arrays.h5ad", 4e-6 * n * n_sites
         _fresh(_write, path, n, n_sites)
         hierarchy, alone = _fresh(_hierarchy, n_sites), _fresh(_read, path)
+        print(f"The file takes {path.stat().st_size / 1e9:.1f} GB.\n")
+        print("| values | step | seconds | of the processor | MB/s | of reading alone |")
+        print("|---" * 6 + "|", flush=True)
         _print("on disk", {"read the file alone": alone}, size, alone[0])
         for where in ("on disk", "in memory")[: 1 + in_memory]:
             found[where] = _fresh(_fit, path, hierarchy, where == "in memory")
