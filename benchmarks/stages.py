@@ -1,11 +1,12 @@
 """What each of the three stages adds, by sample size, and what the autoencoder is good for.
 
-Four simulated diseases on 1,500 sites, as in ``benchmarks planted``; two folds each. The heads
-alone, after the autoencoder, and with fine-tuning, for the default and for the strict bottleneck
-(heads that read pathways only). Then two uses of the autoencoder besides: sites that a new sample
-lacks, filled by its reconstruction, and few labels beside many samples without one.
+Four simulated diseases on 1,500 sites, as in ``benchmarks planted``, two folds each; and the real
+cohorts of the mirror (MIRACLE_MIRROR), each cut into five folds with every seed. The heads alone,
+after the autoencoder, and with fine-tuning, for the default and for the strict bottleneck (heads
+that read pathways only). Then two uses of the autoencoder besides: sites that a new sample lacks,
+filled by its reconstruction, and few labels beside many samples without one.
 ``STAGES_REPLICATES`` (default 6) and ``STAGES_FIRST`` (default 300) give the seeds,
-``STAGES_SIZES`` the samples per disease.
+``STAGES_PARTS`` some of stages, real, absent, few, ``STAGES_SIZES`` the samples per disease.
 """
 
 import os
@@ -16,14 +17,17 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from benchmarks.planted import TASKS, interval
+from benchmarks import peers
+from benchmarks.planted import SETTINGS, TASKS, interval
 from miracle_lib.cohorts import merge_cohorts, simulate_cohorts
 from miracle_lib.estimator import MiracleClassifier, Training
 from miracle_lib.evaluation import cross_validate
 from miracle_lib.hierarchy import Hierarchy
+from miracle_lib.samples import Samples
 from miracle_lib.training import PRESETS
 
-EFFECTS = {20: 0.35, 53: 0.25, 90: 0.22, 200: 0.15, 400: 0.12}
+EFFECTS = {20: 0.35} | {n: options["effect"] for n, options in SETTINGS.values()}
+SERIES = ("GSE42861", "GSE125105", "GSE72774", "GSE66695")
 DEFAULT = PRESETS["default"]
 FIRST, HEADS, LAST = (
     stage.epochs for stage in (DEFAULT.autoencoder, DEFAULT.heads, DEFAULT.finetune)
@@ -38,6 +42,12 @@ ABSENT = (0.5, 0.9)
 LABELLED = 20
 
 
+def network(hierarchy: Hierarchy, seed: int, reads: str, stages: str) -> MiracleClassifier:
+    """A network that is not trained yet."""
+    training = Training(progress=False, epochs=STAGES[stages])
+    return MiracleClassifier(hierarchy, reads=READS[reads], random_state=seed, training=training)
+
+
 class Study:
     """Simulated cohorts and their hierarchy."""
 
@@ -47,16 +57,9 @@ class Study:
         self.X, self.Y, self.obs = merge_cohorts(list(data.cohorts.values()))
         self.hierarchy = Hierarchy.from_tables(data.site_gene, data.gene_sets)
 
-    def network(self, reads: str, stages: str) -> MiracleClassifier:
-        """A network that is not trained yet."""
-        training = Training(progress=False, epochs=STAGES[stages])
-        return MiracleClassifier(
-            self.hierarchy, reads=READS[reads], random_state=self.seed, training=training
-        )
-
     def fit(self, rows: np.ndarray, Y: pd.DataFrame, reads: str, stages: str) -> MiracleClassifier:
         """Train on some samples."""
-        return self.network(reads, stages).fit(
+        return network(self.hierarchy, self.seed, reads, stages).fit(
             self.X.iloc[rows], Y.iloc[rows], cohort=self.obs["cohort"].iloc[rows]
         )
 
@@ -76,19 +79,27 @@ class Study:
 
 
 def stages(n: int, seed: int) -> Iterator[dict[str, object]]:
-    """Scores after each stage."""
+    """Scores after each stage on simulated cohorts."""
     study = Study(n, seed)
+    samples = Samples(study.X, study.Y, subject=study.obs["subject"])
+    yield from _stages(samples, study.hierarchy, str(n), seed, n_splits=2)
+
+
+def real(series: str, seed: int) -> Iterator[dict[str, object]]:
+    """Scores after each stage on a real cohort."""
+    samples, hierarchy, _ = peers.real(series)
+    yield from _stages(samples, hierarchy, series, seed, n_splits=5)
+
+
+def _stages(
+    samples: Samples, hierarchy: Hierarchy, where: str, seed: int, n_splits: int
+) -> Iterator[dict[str, object]]:
+    """Scores after each stage, on the same folds."""
     for reads in READS:
         for name in STAGES:
-            scores = cross_validate(
-                study.network(reads, name),
-                study.X,
-                study.Y,
-                groups=study.obs["subject"],
-                n_splits=2,
-                random_state=seed,
-            )
-            yield {"setting": f"{reads}, {n}", "method": name, "auroc": scores["auroc"].mean()}
+            model = network(hierarchy, seed, reads, name)
+            scores = cross_validate(model, samples, n_splits=n_splits, random_state=seed)
+            yield {"setting": f"{reads}, {where}", "method": name, "auroc": scores["auroc"].mean()}
 
 
 def absent_sites(n: int, seed: int) -> Iterator[dict[str, object]]:
@@ -142,12 +153,17 @@ def main() -> None:
     first = int(os.environ.get("STAGES_FIRST", 300))
     seeds = range(first, first + int(os.environ.get("STAGES_REPLICATES", 6)))
     sizes = [int(n) for n in os.environ.get("STAGES_SIZES", "20 53 90 200").split()]
-    for title, study, reference, at in (
-        ("Stages", stages, "heads", sizes),
-        ("Absent sites", absent_sites, "average", sizes[-1:]),
-        ("Few labels", few_labels, "labelled only", sizes[-1:]),
-    ):
-        rows = [row | {"seed": seed} for n in at for seed in seeds for row in study(n, seed)]
+    parts = {
+        "stages": ("Stages, simulated cohorts", stages, "heads", sizes),
+        "real": ("Stages, real cohorts", real, "heads", SERIES),
+        "absent": ("Absent sites", absent_sites, "average", sizes[-1:]),
+        "few": ("Few labels", few_labels, "labelled only", sizes[-1:]),
+    }
+    for part in os.environ.get("STAGES_PARTS", " ".join(parts)).split():
+        title, study, reference, settings = parts[part]
+        rows = [
+            row | {"seed": seed} for at in settings for seed in seeds for row in study(at, seed)
+        ]
         show(title, rows, reference)
 
 
