@@ -97,9 +97,9 @@ def read_idats(
     )
 
 
-def idat_table(folder: str | Path) -> SiteTable:
+def idat_table(folder: str | Path, detection_p: float = 0.01) -> SiteTable:
     """Beta values of a folder of IDAT pairs as other tables have them; see `read_idats`."""
-    adata = read_idats(folder)
+    adata = read_idats(folder, detection_p)
     return SiteTable(np.ascontiguousarray(adata.X), adata.obs_names, adata.var_names)
 
 

@@ -222,7 +222,7 @@ def _read_file(file: DataFile, path: Path, samples: pd.DataFrame, detection_p: f
         return read_series_matrix(path, samples=wanted[wanted.isin(there)]).table
     if file.layout == "supplementary":
         return read_supplementary(path, samples, detection_p)
-    table = read_table(path, drop_other=file.drop_other)
+    table = read_table(path, drop_other=file.drop_other, detection_p=detection_p)
     check_names(table, path.name)
     return choose_samples(table, samples, path.name)
 

@@ -10,7 +10,8 @@ from miracle_lib.cohorts.joining import fold, join_columns
 from miracle_lib.cohorts.site_table import PROBE, SiteTable
 from miracle_lib.errors import MiracleError
 
-_DETECTION = re.compile(r"[\s._-]*(detection)?[\s._-]*p[\s._-]?val(ue)?s?$", re.IGNORECASE)
+# R and pandas number columns of one name: Detection Pval, Detection Pval.1, ...
+_DETECTION = re.compile(r"[\s._-]*(detection)?[\s._-]*p[\s._-]?val(ue)?s?(\.+\d+)?$", re.IGNORECASE)
 _VALUE = re.compile(r"[\s._-]*(avg[\s._-]?)?beta([\s._-]?values?)?$", re.IGNORECASE)
 
 

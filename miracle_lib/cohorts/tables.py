@@ -13,13 +13,16 @@ from python_calamine import CalamineError, CalamineWorkbook
 from miracle_lib.cohorts.delimited import MISSING, is_number
 from miracle_lib.cohorts.probe_names import are_probes, foreign, refuse_foreign, refuse_no_probes
 from miracle_lib.cohorts.site_table import SiteTable, average_replicates, check_names, to_beta
+from miracle_lib.cohorts.supplementary import value_fields
 from miracle_lib.cohorts.text_tables import read_text
 from miracle_lib.errors import MiracleError
 
 _log = logging.getLogger(__name__)
 
 
-def read_table(path: str | Path, *, drop_other: bool = False) -> SiteTable:
+def read_table(
+    path: str | Path, *, drop_other: bool = False, detection_p: float = 0.01
+) -> SiteTable:
     """Read a table of values, sites x samples or samples x sites, as its probe names tell.
 
     Parameters
@@ -28,10 +31,13 @@ def read_table(path: str | Path, *, drop_other: bool = False) -> SiteTable:
         ``.csv``, ``.tsv`` or ``.txt`` (also ``.gz``; separated by tabs, semicolons, commas or
         spaces, with decimal points or commas; the header may lack the cell above the row names,
         as R writes it), ``.xlsx`` (first sheet), ``.parquet`` (names in the index, or in the
-        first column of text), ``.h5ad``; or a folder of IDAT pairs, see `read_idats`.
+        first column of text), ``.h5ad``; or a folder of IDAT pairs, see `read_idats`. Detection
+        p-values beside the values of samples are recognised as in `read_supplementary`.
     drop_other : bool, default False
         What to do with names that are no probes (a column ``status``) or, among the samples, that
         describe sites (``CHR``): False refuses them by name, True leaves them out.
+    detection_p : float, default 0.01
+        Values with a detection p-value above it are missing.
 
     Returns
     -------
@@ -56,18 +62,18 @@ def read_table(path: str | Path, *, drop_other: bool = False) -> SiteTable:
     if path.is_dir():
         from miracle_lib.cohorts.idats import idat_table  # which joins tables of samples
 
-        return idat_table(path)
+        return idat_table(path, detection_p)
     kind = kind_of(path)
     if kind in ("csv", "tsv", "txt"):
-        return read_text(path, drop_other)
+        return read_text(path, drop_other, detection_p)
     if kind == "xlsx":
-        return _from_frame(_indexed(read_sheet(path)), path, drop_other)
+        return _from_frame(_indexed(read_sheet(path)), path, drop_other, detection_p)
     if kind == "parquet":
-        return _from_frame(_indexed(read_parquet(path)), path, drop_other)
+        return _from_frame(_indexed(read_parquet(path)), path, drop_other, detection_p)
     if kind == "h5ad":
         adata = read_h5ad(path)
         frame = pd.DataFrame(_matrix(adata, path), adata.obs_names, adata.var_names)
-        return _from_frame(frame, path, drop_other)
+        return _from_frame(frame, path, drop_other, detection_p)
     raise MiracleError(f"{path.name}: a table is .csv, .tsv, .txt, .xlsx, .parquet or .h5ad.")
 
 
@@ -193,7 +199,7 @@ def _holds_text(column: pd.Series) -> bool:
     return bool(known) and 2 * words >= len(known)
 
 
-def _from_frame(frame: pd.DataFrame, path: Path, drop_other: bool) -> SiteTable:
+def _from_frame(frame: pd.DataFrame, path: Path, drop_other: bool, detection_p: float) -> SiteTable:
     """Samples x sites, as the probe names tell."""
     rows, columns = frame.index.astype(str), frame.columns.astype(str)
     by_sample = are_probes(columns[:50])
@@ -215,7 +221,19 @@ def _from_frame(frame: pd.DataFrame, path: Path, drop_other: bool) -> SiteTable:
     values = _numbers(frame, path)
     if by_sample:
         return SiteTable(np.ascontiguousarray(values), rows, columns)
-    return SiteTable(np.ascontiguousarray(values.T), columns, rows)
+    return SiteTable(*_detected(values, columns, detection_p), rows)
+
+
+def _detected(
+    values: np.ndarray, columns: pd.Index, detection_p: float
+) -> tuple[np.ndarray, pd.Index]:
+    """Values of the samples, samples x sites, and their names; missing where not detected."""
+    called, detections = value_fields(list(columns), first=0)
+    detected = np.take(values.T, np.fromiter(called, int), axis=0)
+    for row, sample in zip(detected, called.values(), strict=True):
+        if sample in detections:
+            row[values[:, detections[sample]] > detection_p] = np.nan
+    return detected, pd.Index(called.values(), dtype=object)
 
 
 def _numbers(frame: pd.DataFrame, path: Path) -> np.ndarray:

@@ -81,7 +81,7 @@ def _delimiter(header: str, row: str) -> str:
     return max(marks, key=lambda mark: header.count(mark) + row.count(mark))
 
 
-def read_text(path: Path, drop_other: bool = False) -> SiteTable:
+def read_text(path: Path, drop_other: bool = False, detection_p: float = 0.01) -> SiteTable:
     """Read a delimited table; see `miracle_lib.cohorts.read_table`.
 
     The names of rows and columns tell which are sites. A header may lack the cell above the row
@@ -106,7 +106,7 @@ def read_text(path: Path, drop_other: bool = False) -> SiteTable:
             raise refuse_no_probes(names, header[name + 1 :], path)
         _log.info("%s: sites x samples", path.name)
         columns = _sample_columns(header, name, cells, drop_other, path)
-        layout = Layout(path, columns, len(header), dialect.delimiter, site=name)
+        layout = Layout(path, columns, len(header), dialect.delimiter, detection_p, name)
         comma = dialect.decimal == ","
         blocks = chain([first], whole_lines(stream))
         numbers = (block.replace(b",", b".") if comma else block for block in blocks)

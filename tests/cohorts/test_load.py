@@ -229,6 +229,17 @@ def test_a_users_h5ad_holds_values_and_descriptions(write_manifest, tmp_path):
     np.testing.assert_allclose(adata.X, [[0.2, 0.5], [0.2, 0.6]], rtol=1e-6)
 
 
+def test_the_detection_limit_holds_for_a_users_table(write_manifest, tmp_path):
+    text = "ID\ta\tDetection Pval\tb\tDetection Pval.1\ncg1\t0.1\t0\t0.2\t0.03\n"
+    (tmp_path / "beta.tsv").write_text(text)
+    (tmp_path / "people.csv").write_text("id,status\na,ill\nb,well\n")
+    files = [{"url": "people.csv", "layout": "samples"}, {"url": "beta.tsv", "layout": "table"}]
+    adata = ml.load_cohort(write_manifest(files=files, detection_p=0.05))
+    np.testing.assert_array_equal(adata.X, np.float32([[0.1], [0.2]]))
+    with pytest.raises(MiracleError, match="sample 'b' has no value"):
+        ml.load_cohort(write_manifest(files=files))
+
+
 def test_a_sample_twice_in_a_users_table(write_manifest, tmp_path):
     pd.DataFrame([[0.1], [0.2]], index=["a", "a"], columns=["cg1"]).to_parquet(
         tmp_path / "beta.parquet"

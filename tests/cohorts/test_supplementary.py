@@ -38,6 +38,8 @@ def test_columns_are_joined_by_name_not_by_position(write):
         "ID\tblood A\tblood A Detection P-value\tblood B\tblood B Detection P-value",
         '"ID"\t"blood A.beta"\t"blood A.pval"\t"blood B.beta"\t"blood B.pval"',
         "blood A\tDetection Pval\tblood B\tDetection Pval",  # R: no title for the row names
+        "ID\tblood A\tDetection Pval\tblood B\tDetection Pval.1",  # R and pandas number them
+        "ID\tblood A\tDetection Pval...3\tblood B\tDetection Pval...5",  # as readr does
     ],
 )
 def test_values_that_were_not_detected_become_missing(write, header):

@@ -258,9 +258,15 @@ def test_detection_p_values_beside_the_samples(tmp_path):
         "ID\tS-1.AVG_Beta\tS-1.Detection Pval\tS 1.AVG_Beta\tS 1.Detection Pval\n"
         "cg01\t0.5\t0\t0.25\t0.9\n"
     )
-    table = read_table(path)
-    assert table.samples.tolist() == ["S-1", "S 1"]
-    np.testing.assert_array_equal(table.values, [[0.5], [np.nan]])
+    frame = pd.read_csv(path, sep="\t", index_col=0)
+    frame.to_parquet(tmp_path / "beta.parquet")
+    frame.to_excel(tmp_path / "beta.xlsx")
+    for kind in ("tsv", "parquet", "xlsx"):
+        table = read_table(tmp_path / f"beta.{kind}")
+        assert table.samples.tolist() == ["S-1", "S 1"]
+        np.testing.assert_array_equal(table.values, [[0.5], [np.nan]])
+        lax = read_table(tmp_path / f"beta.{kind}", detection_p=0.95)
+        np.testing.assert_array_equal(lax.values, [[0.5], [0.25]])
 
 
 @settings(
