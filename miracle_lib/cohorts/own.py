@@ -155,10 +155,18 @@ def describe_own(
         "scale": scale,
         "files": _files(values, samples, drop_other, len(table.sites)),
     }
-    files, smallest = {}, len(joined)
+    files: dict[Path, dict[str, Any]] = {}
+    smallest = len(joined)
     for value in cases:
         against = controls or sorted(set(known) - {value})
         called = name if len(cases) == 1 else f"{name}_{_plain(value)}"
+        path = values.resolve().parent / f"{called}.cohort.yaml"
+        if path in files:
+            other = files[path]["phenotypes"]["label"]["case"]
+            raise MiracleError(
+                f"{samples.name}: the cases {other!r} and {value!r} of {label} would both be "
+                f"called {_plain(value)!r}; name one otherwise, or describe them one at a time."
+            )
         content: dict[str, Any] = {"name": called, "task": _plain(value), **shared}
         content["phenotypes"] = {
             "label": {"key": label, "case": value, "control": against},
@@ -175,7 +183,7 @@ def describe_own(
             f"{label}: {found['cases']} {value} against {found['controls']} "
             f"{' or '.join(against)}; {found['subjects']} subjects"
         )
-        files[values.resolve().parent / f"{called}.cohort.yaml"] = content
+        files[path] = content
     if controls and len(unused := known[~known.isin([*cases, *controls])]):
         lines.append(f"{label}: not used: {_counts(unused)}")
     lines += [line for role, rule in rules.items() for line in _say(role, rule)]

@@ -107,6 +107,15 @@ def test_several_cases_share_the_controls_or_stand_against_the_rest(tmp_path):
     assert Y.notna().all(axis=None)
 
 
+def test_cases_that_would_share_a_name_are_refused(tmp_path):
+    BETAS.to_csv(tmp_path / "b.csv")
+    PEOPLE.replace({"MSA": "PD+", "PD": "PD-"}).to_csv(tmp_path / "p.csv")
+    with pytest.raises(
+        MiracleError, match=r"'PD\+' and 'PD-' of diagnosis would both be called 'PD'"
+    ):
+        describe_own(tmp_path / "b.csv", tmp_path / "p.csv", label="Diagnosis", case=["PD+", "PD-"])
+
+
 def test_an_h5ad_file_is_its_own_table_of_samples(tmp_path):
     people = PEOPLE.loc[BETAS.index].astype(str)
     anndata.AnnData(BETAS, obs=people).write_h5ad(tmp_path / "all.h5ad")
