@@ -149,7 +149,7 @@ def matches(values: pd.Series, patterns: Sequence[str]) -> pd.Series:
 def _keep(samples: pd.DataFrame, manifest: CohortManifest, source: str) -> pd.DataFrame:
     """The samples that meet all conditions of ``keep``."""
     for key, patterns in manifest.keep.items():
-        values = _read(samples, Rule(key=[key]), f"keep.{key}", source)
+        values = _read(samples, Rule(key=[key]), f"keep.{key}", source, used=patterns)
         kept = matches(values, patterns)
         if not kept.any():
             raise MiracleError(
@@ -167,7 +167,7 @@ def _read(
 ) -> pd.Series:
     """The value of every sample under the first of the rule's keys that it has; NaN = missing.
 
-    Values that match ``used`` are never taken for missing ones.
+    Values that ``used`` names, other than by a wildcard, are never taken for missing ones.
     """
     values = pd.Series(np.nan, index=samples.index, dtype=object)
     if rule is None:
@@ -195,7 +195,8 @@ def _read(
         values = found.iloc[:, min(1, found.shape[1] - 1)].astype(object)
     unknown = UNKNOWN | {text.strip().lower() for text in rule.missing}
     is_missing = values.map(lambda v: not isinstance(v, str) or v.lower() in unknown)
-    return values.mask(is_missing & ~matches(values, used), np.nan)
+    named = [pattern for pattern in used if not set(pattern) & {*"*?"}]
+    return values.mask(is_missing & ~matches(values, named), np.nan)
 
 
 def _read_classes(
@@ -212,7 +213,7 @@ def _read_classes(
     else:
         classes = {"never": rule.never, "former": rule.former, "current": rule.current}
     patterns = [pattern for group in classes.values() for pattern in group]
-    values = _read(samples, rule, name, source, used=[p for p in patterns if not set(p) & {*"*?"}])
+    values = _read(samples, rule, name, source, used=patterns)
     result = pd.Series(np.nan, index=values.index, dtype=object)
     if values.isna().all():
         return values, result

@@ -62,6 +62,11 @@ def test_keep_restricts_samples(write_manifest):
     assert obs.index.tolist() == ["s1", "s2", "s3"]
 
 
+def test_keep_finds_what_else_would_stand_for_a_missing_value(write_manifest):
+    samples = SAMPLES.assign(drug=["None", "MTX", "none", "none", "MTX"])
+    assert read(write_manifest, samples, keep={"drug": "none"}).index.tolist() == ["s1", "s3", "s4"]
+
+
 def test_wildcards_match_titles(write_manifest):
     rule = {"key": "title", "case": "ill *", "control": "well ????*"}
     obs = read(write_manifest, phenotypes={"label": rule})
