@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from miracle_lib.cohorts.delimited import open_text
+from miracle_lib.cohorts.delimited import is_number, open_text
 from miracle_lib.cohorts.tables import cell_text, kind_of, read_h5ad, read_parquet, read_sheet
-from miracle_lib.cohorts.text_tables import dialect_of
+from miracle_lib.cohorts.text_tables import dialect_of, only_counts
 from miracle_lib.errors import MiracleError
 
 
 def read_samples(path: str | Path) -> pd.DataFrame:
     """Read a table of samples: one row each, the first column (or the h5ad's names) its id.
+
+    A first column without a name that only numbers the rows, as R and pandas write it, is left out
+    where the second one has a name of its own for each sample.
 
     Parameters
     ----------
@@ -48,10 +51,9 @@ def read_samples(path: str | Path) -> pd.DataFrame:
     elif kind == "parquet":
         samples = read_parquet(path)
         if isinstance(samples.index, pd.RangeIndex):
-            samples = samples.set_index(samples.columns[0])
+            samples = _named(samples)
     elif kind == "xlsx":
-        sheet = read_sheet(path)
-        samples = sheet.iloc[:, 1:].set_axis(sheet.iloc[:, 0])
+        samples = _named(read_sheet(path))
     elif kind in ("csv", "tsv", "txt"):
         samples = _read_text(path)
     else:
@@ -68,7 +70,10 @@ def read_samples(path: str | Path) -> pd.DataFrame:
 def _read_text(path: Path) -> pd.DataFrame:
     """Delimited text, every cell as it stands."""
     with open_text(path) as stream:
-        lines = [line for line in stream.read().decode("utf-8-sig", "replace").splitlines() if line]
+        text = stream.read().decode("utf-8-sig", "replace")
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        raise MiracleError(f"{path.name}: no row below the header.")
     dialect = dialect_of(lines[0], lines[1:])
     try:
         rows = list(csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=True))
@@ -82,8 +87,21 @@ def _read_text(path: Path) -> pd.DataFrame:
             raise MiracleError(
                 f"{path.name}, row {number} ({row[0]!r}): {len(row)} cells, expected {len(header)}."
             )
-    table = pd.DataFrame(rows, columns=header, dtype=object)
-    return table.iloc[:, 1:].set_axis(table.iloc[:, 0])
+    return _named(pd.DataFrame(rows, columns=header, dtype=object))
+
+
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """Samples called by the first column, or by the second where the first only counts them."""
+    first = [cell_text(cell) for cell in table.iloc[:, 0]]
+    counted = table.shape[1] > 1 and only_counts(str(table.columns[0]), first)
+    column = int(counted and _are_names([cell_text(cell) for cell in table.iloc[:, 1]]))
+    return table.iloc[:, column + 1 :].set_axis(table.iloc[:, column])
+
+
+def _are_names(cells: list[str]) -> bool:
+    """Whether cells tell three samples or more apart, and are no measured numbers."""
+    whole = all(cell and (cell.isdigit() or not is_number(cell)) for cell in cells)
+    return whole and len(set(cells)) == len(cells) > 2
 
 
 def _text(cell: object) -> str | float:

@@ -12,9 +12,15 @@ from python_calamine import CalamineError, CalamineWorkbook
 
 from miracle_lib.cohorts.delimited import MISSING, is_number
 from miracle_lib.cohorts.probe_names import are_probes, foreign, refuse_foreign, refuse_no_probes
-from miracle_lib.cohorts.site_table import SiteTable, average_replicates, check_names, to_beta
+from miracle_lib.cohorts.site_table import (
+    PROBE,
+    SiteTable,
+    average_replicates,
+    check_names,
+    to_beta,
+)
 from miracle_lib.cohorts.supplementary import value_fields
-from miracle_lib.cohorts.text_tables import read_text
+from miracle_lib.cohorts.text_tables import only_counts, read_text
 from miracle_lib.errors import MiracleError
 
 _log = logging.getLogger(__name__)
@@ -178,15 +184,27 @@ def cell_text(cell: object) -> str:
 
 
 def _indexed(frame: pd.DataFrame) -> pd.DataFrame:
-    """Names from the index, or from the first column of text where the index only counts."""
+    """Names from the index, or where it only counts from a column.
+
+    That is the first one of text; where none is, as of samples that are numbers, the first that
+    is no site and does more than count.
+    """
     if not isinstance(frame.index, pd.RangeIndex):
         return frame
-    text = [i for i in range(frame.shape[1]) if _holds_text(frame.iloc[:, i])]
-    if not text:
+    columns = range(frame.shape[1])
+    named = [i for i in columns if _holds_text(frame.iloc[:, i])] or [
+        i for i in columns if not PROBE.fullmatch(str(frame.columns[i])) and not _counts(frame, i)
+    ]
+    if not named:
         return frame
-    names = pd.Index([cell_text(cell) for cell in frame.iloc[:, text[0]]])
-    others = [i for i in range(frame.shape[1]) if i != text[0]]
-    return frame.iloc[:, others].set_axis(names)
+    names = pd.Index([cell_text(cell) for cell in frame.iloc[:, named[0]]])
+    return frame.iloc[:, [i for i in columns if i != named[0]]].set_axis(names)
+
+
+def _counts(frame: pd.DataFrame, column: int) -> bool:
+    """Whether a column only numbers the rows."""
+    cells = [cell_text(cell) for cell in frame.iloc[:, column]]
+    return only_counts(str(frame.columns[column]), cells)
 
 
 def _holds_text(column: pd.Series) -> bool:

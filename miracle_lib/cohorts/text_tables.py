@@ -30,6 +30,11 @@ _log = logging.getLogger(__name__)
 _COMMA = re.compile(r"-?\d*,\d+([eE][-+]?\d+)?")
 _POINT = re.compile(r"-?\d*\.\d+([eE][-+]?\d+)?")
 _LOOKED_AT = 50  # names, in order to tell what rows and columns are
+_NAMELESS = {
+    "",
+    "X",
+    "Unnamed: 0",
+}  # a column without a name, as written, or as R or pandas call it
 
 
 @dataclass(frozen=True)
@@ -121,13 +126,16 @@ def read_text(path: Path, drop_other: bool = False, detection_p: float = 0.01) -
 
 def _name_field(header: list[str], rows: list[list[str]]) -> int:
     """Which field names the rows: the second where the first one only counts them."""
-    first = [row[0] for row in rows if row[0]]
-    count = [str(i) for i in range(len(first) + 1)]
-    counts = bool(first) and first in (count[:-1], count[1:])
-    if not counts or header[0] or len(header) < 3:
+    if len(header) < 3 or not only_counts(header[0], [row[0] for row in rows if row[0]]):
         return 0
     second = [row[1] for row in rows if len(row) > 1]
     return int(are_probes(second) or not PROBE.fullmatch(header[1]))
+
+
+def only_counts(header: str, cells: Sequence[str]) -> bool:
+    """Whether a column has no name, and numbers the rows from 0 or 1."""
+    count = [str(i) for i in range(len(cells) + 1)]
+    return header in _NAMELESS and bool(cells) and list(cells) in (count[:-1], count[1:])
 
 
 def _sample_columns(

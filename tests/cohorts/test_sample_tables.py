@@ -50,9 +50,31 @@ def test_a_header_of_r_without_a_corner_cell(tmp_path):
     }
 
 
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "txt"])
+def test_a_running_number_without_a_name_names_no_sample(tmp_path, kind):
+    frame = pd.DataFrame({"id": [2, 3, 1], "status": ["ill", "well", "ill"]}, index=[1, 2, 3])
+    if kind == "txt":  # R, without a corner cell
+        (tmp_path / "s.txt").write_text('"id" "status"\n"1" 2 "ill"\n"2" 3 "well"\n"3" 1 "ill"\n')
+    else:
+        (frame.to_excel if kind == "xlsx" else frame.to_csv)(tmp_path / f"s.{kind}")
+    assert read_samples(tmp_path / f"s.{kind}")["status"].to_dict() == {
+        "2": "ill",
+        "3": "well",
+        "1": "ill",
+    }
+
+
+@pytest.mark.parametrize("text", [",sex,age\n0,F,61\n1,M,42\n", ",age\n0,61.5\n1,42\n2,39\n"])
+def test_a_running_number_names_the_samples_where_nothing_else_does(tmp_path, text):
+    (tmp_path / "s.csv").write_text(text)
+    assert read_samples(tmp_path / "s.csv").index.tolist()[:2] == ["0", "1"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("id,status\n", "no row below the header"),
+        ("\n\n", "no row below the header"),
         ("id,status\na,ill\na,well\n", "sample 'a' occurs more than once; the first column names"),
         ("id,Status,status\na,ill,1\nb,well,2\n", "column 'status' occurs more than once"),
         ("id,status\na,ill\n,well\n", "sample 2 has no name"),

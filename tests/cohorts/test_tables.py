@@ -209,6 +209,19 @@ def test_names_that_are_no_probes_are_refused_or_dropped(tmp_path):
         np.testing.assert_array_equal(table.values, FRAME)
 
 
+@pytest.mark.parametrize("kind", ["csv", "xlsx", "parquet"])
+def test_samples_that_are_numbers_keep_their_names(tmp_path, kind):
+    frame = FRAME.reset_index(drop=True).assign(id=[7, 8], sex=[0, 1])[["id", "sex", *FRAME]]
+    path = tmp_path / f"beta.{kind}"
+    if kind == "parquet":
+        frame.to_parquet(path)
+    elif kind == "xlsx":
+        frame.to_excel(path)  # with a running number before the names
+    else:
+        frame.to_csv(path)
+    assert read_table(path, drop_other=True).samples.tolist() == ["7", "8"]
+
+
 def test_columns_and_rows_of_text_are_dropped_too(tmp_path):
     path = tmp_path / "beta.csv"
     path.write_text("id,nearest,anna\ncg01,AHRR,0.5\ncg02,F2RL3,0.25\nctl_1,x,0.1\n")
