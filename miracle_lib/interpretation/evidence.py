@@ -49,7 +49,7 @@ class Problem:
         1 where a site reaches a pathway.
     label : array of 0 and 1
     block : array of int
-        Subject of each sample; samples of one subject keep one label.
+        Subject of each sample; those of one subject move together, or change places.
     stratum : array
         Labels are shuffled within strata (cohorts).
     covariates : array, n_samples x any
@@ -108,18 +108,26 @@ def _q_values(p: np.ndarray) -> np.ndarray:
 
 
 def shuffled_labels(problem: Problem, n_permutations: int, random_state: int) -> np.ndarray:
-    """Labels as they are in column 0, then shuffled over subjects within each stratum."""
+    """Labels as they are in column 0, then shuffled over subjects within each stratum.
+
+    Where a subject has both labels, as a pair of twins may, they change places within it.
+    """
     rng = np.random.default_rng(random_state)
     _, first, subject = np.unique(problem.block, return_index=True, return_inverse=True)
     label, stratum = problem.label[first], problem.stratum[first]
-    columns = [label]
+    mixed = np.bincount(subject, problem.label != label[subject]) > 0
+    strata = [np.flatnonzero(~mixed & (stratum == name)) for name in np.unique(stratum)]
+    pairs = [np.flatnonzero(subject == number) for number in np.flatnonzero(mixed)]
+    columns = [problem.label]
     for _ in range(n_permutations):
-        shuffled = label.copy()
-        for name in np.unique(stratum):
-            rows = np.flatnonzero(stratum == name)
-            shuffled[rows] = label[rng.permutation(rows)]
+        drawn = label.copy()
+        for rows in strata:
+            drawn[rows] = label[rng.permutation(rows)]
+        shuffled = drawn[subject]
+        for rows in pairs:
+            shuffled[rows] = problem.label[rng.permutation(rows)]
         columns.append(shuffled)
-    return np.column_stack(columns)[subject].astype(float)
+    return np.column_stack(columns).astype(float)
 
 
 def _measures(problem: Problem, labels: np.ndarray) -> dict[str, np.ndarray]:

@@ -67,6 +67,21 @@ def test_samples_of_one_subject_keep_one_label():
     assert len(np.unique(labels.T, axis=0)) == 21
 
 
+def test_twins_of_whom_one_is_ill_change_places_and_name_what_was_planted():
+    problem = make(np.random.default_rng(7), planted=35)
+    cases, controls = (np.flatnonzero(problem.label == value) for value in (1, 0))
+    problem.block = np.arange(60)
+    problem.block[cases[:25]] = problem.block[controls[:25]]  # five of each are no twins
+    labels = shuffled_labels(problem, 20, 0)
+    assert (labels[:, 0] == problem.label).all()
+    assert (labels[cases[:25]] + labels[controls[:25]] == 1).all()
+    assert (labels[[*cases[25:], *controls[25:]]].sum(axis=0) == 5).all()
+    assert len(np.unique(labels.T, axis=0)) == 21
+    found = evidence(problem, 200)
+    assert found["z"].idxmax() == 35
+    assert found.loc[35, "q_value"] < 0.05
+
+
 def test_labels_are_shuffled_within_strata():
     problem = make(np.random.default_rng(4))
     problem.stratum = np.repeat([0, 1], 30)
