@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.files import safe_name
 from miracle_lib.interpretation.association import ewas as test_sites
 from miracle_lib.interpretation.association import separable_covariates
 from miracle_lib.interpretation.enrichment import overrepresentation
@@ -38,7 +39,7 @@ def ewas(run: Run, folder: Path) -> None:
                     raise
                 log.warning("EWAS of %s, %s, is left out: %s", task, title, error)
                 continue
-            table.to_csv(folder / f"{task}, {title}.csv")
+            table.to_csv(folder / f"{_file(task, title)}.csv")
 
 
 def _adjustments(samples: Samples) -> dict[str, pd.DataFrame | None]:
@@ -60,8 +61,14 @@ def _adjustments(samples: Samples) -> dict[str, pd.DataFrame | None]:
 def site_tests(run: Run, task: str) -> dict[str, pd.DataFrame]:
     """Tables of a task by what they were adjusted for, the crude one first."""
     folder = run.folder("ewas")
-    titles = [t for t in (CRUDE, ADJUSTED, COMPOSITION) if (folder / f"{task}, {t}.csv").is_file()]
-    return {title: run.table("ewas", f"{task}, {title}") for title in titles}
+    files = {title: _file(task, title) for title in (CRUDE, ADJUSTED, COMPOSITION)}
+    made = {title: file for title, file in files.items() if (folder / f"{file}.csv").is_file()}
+    return {title: run.table("ewas", file) for title, file in made.items()}
+
+
+def _file(task: str, title: str) -> str:
+    """Name of the file of a table; a task may be any text."""
+    return f"{safe_name(task)}, {title}"
 
 
 def baseline(run: Run, task: str) -> pd.DataFrame:

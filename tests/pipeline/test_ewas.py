@@ -54,3 +54,16 @@ def test_an_adjustment_that_cannot_be_made_is_left_out_with_a_warning(
     assert "EWAS of RA, covariates, is left out: y follows from" in caplog.text
     assert (tmp_path / "RA, crude.csv").is_file()
     assert not (tmp_path / "RA, covariates.csv").exists()
+
+
+def test_a_task_may_be_named_by_any_text(run, tmp_path, monkeypatch):
+    def renamed(run, _):
+        samples = data.samples_of_task(run, "RA")
+        return samples.replace(labels=samples.labels.rename(columns={"RA": "SLE/DLE"}))
+
+    monkeypatch.setattr(ewas, "samples_at", renamed)
+    monkeypatch.setattr(ewas, "samples_of_task", renamed)
+    ewas.ewas(run, tmp_path)
+    monkeypatch.setattr(run, "folder", lambda name: tmp_path)
+    assert list(ewas.site_tests(run, "SLE/DLE")) == [ewas.CRUDE, ewas.ADJUSTED, ewas.COMPOSITION]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".csv"}
