@@ -1,6 +1,7 @@
 """Files from the network, resumed and checked, or from a mirror."""
 
 import errno
+import hashlib
 import ipaddress
 import json
 import logging
@@ -144,7 +145,7 @@ def fetch_head(
         return fetch_file(url, mirror, cache=cache)
     if mirror:
         url = f"{str(mirror).rstrip('/')}/{name}"
-    whole = folder / f"{urlsplit(url).netloc}{unquote(urlsplit(url).path)}"
+    whole = folder / _key(url)
     if whole.is_file():
         return whole
     head, inflate = b"", zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip
@@ -207,10 +208,9 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
     """Fetch ``url`` into the cache with pooch, under the checksum of the lock file."""
     import pooch
 
-    parts = urlsplit(url)
-    key = f"{parts.netloc}{unquote(parts.path)}"
+    host, key = urlsplit(url).netloc, _key(url)
     path, lock = cache / key, cache / "checksums.json"
-    if not path.resolve().is_relative_to(cache.resolve() / parts.netloc) or not parts.netloc:
+    if not path.resolve().is_relative_to(cache.resolve() / host) or not host:
         raise MiracleError(f"{url} leads out of the folder of downloads; it is not fetched.")
     known = checksum or _read_lock(lock).get(url)
     if known and path.is_file() and file_hash(path) == known:
@@ -237,6 +237,14 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
             f"{'the manifest gives' if checksum else f'{lock} recorded at the first download'}."
         ) from error
     return path
+
+
+def _key(url: str) -> str:
+    """Where a download lies in the cache: by host, path and what is asked for behind a "?"."""
+    parts = urlsplit(url)
+    folder, _, name = unquote(parts.path).rstrip("/").rpartition("/")
+    asked = f"/{hashlib.sha256(parts.query.encode()).hexdigest()[:16]}" if parts.query else ""
+    return f"{parts.netloc}{folder}{asked}/{name}"
 
 
 def _read_lock(lock: Path) -> dict[str, str]:

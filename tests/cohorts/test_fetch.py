@@ -100,6 +100,15 @@ def test_a_download_that_fails_for_good_is_continued_by_the_next_call(server, tm
     assert server.requests == [f"bytes={CHUNK}-"]
 
 
+def test_addresses_that_differ_behind_the_question_mark_are_different_files(server, tmp_path):
+    one = fetch_file(f"{server.url}?file=one", cache=tmp_path)
+    server.content, server.etag = CONTENT[::-1], '"two"'
+    two = fetch_file(f"{server.url}?file=two", cache=tmp_path)
+    assert (one.read_bytes(), two.read_bytes()) == (CONTENT, CONTENT[::-1])
+    assert one.name == two.name == "data.bin"
+    assert fetch_file(f"{server.url}?file=one", cache=tmp_path) == one
+
+
 def test_a_file_that_changed_while_interrupted_is_fetched_anew(server, tmp_path):
     server.drop_after = [CHUNK, *[0] * fetch._ATTEMPTS]
     with pytest.raises(MiracleError):
