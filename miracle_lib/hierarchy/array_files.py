@@ -101,7 +101,8 @@ def read_probe_masks(path: str | Path, *, cache: str | Path | None = None) -> pd
     ----------
     path : str or Path
         CSV or TSV, plain, gzipped or zipped. The first column named IlmnID, Name, Probe_ID,
-        probeID or site is the site; every column of true/false values is one list.
+        probeID or site is the site; every column of true/false values is one list, on which a
+        site is where it says true.
     cache : str or Path, optional
         As in `read_illumina_manifest`.
 
@@ -133,17 +134,19 @@ def _parse_masks(path: Path) -> pd.DataFrame:
     first = data[: data.find(b"\n")]
     parse = csv.ParseOptions(delimiter="\t" if b"\t" in first else ",")
     try:
-        table = csv.read_csv(pa.BufferReader(data), parse_options=parse).to_pandas()
+        table = csv.read_csv(pa.BufferReader(data), parse_options=parse)
     except pa.ArrowInvalid as error:
         raise MiracleError(f"{path.name} is not a regular table: {one_line(error)}") from None
     names = ("IlmnID", "Name", "Probe_ID", "probeID", "site")
-    site = next((column for column in names if column in table), None)
+    site = next((column for column in names if column in table.column_names), None)
     if site is None:
         raise MiracleError(
             f"{path.name} has no column of sites ({', '.join(names)}); its columns are "
-            f"{', '.join(table.columns[:12])}"
+            f"{', '.join(table.column_names[:12])}"
         )
-    masks = table.set_index(site).rename_axis("site").select_dtypes(bool)
+    lists = [field.name for field in table.schema if pa.types.is_boolean(field.type)]
+    index = pd.Index(table[site].to_pandas(), name="site")
+    masks = pd.DataFrame({name: table[name].fill_null(False) for name in lists}, index)
     if masks.empty:
         raise MiracleError(f"{path.name} has no column of true/false values")
     return masks.groupby(level=0, sort=False).any() if masks.index.has_duplicates else masks

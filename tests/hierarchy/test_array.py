@@ -1,5 +1,6 @@
 import gzip
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -213,6 +214,10 @@ def test_probe_masks_of_either_layout(tmp_path):
         "cross": {"cg1": False, "cg2": False},
     }
     assert read_masks(tab)["MASK_general"].to_dict() == {"cg1": True, "cg2": False}
+    tab.write_text("probeID\tMASK_general\tMASK_snp5\ncg1\tNA\tTRUE\ncg2\tTRUE\tFALSE\n")
+    gaps = read_masks(tab)
+    assert gaps["MASK_general"].to_dict() == {"cg1": False, "cg2": True}
+    assert set(gaps.dtypes) == {np.dtype(bool)}
 
 
 @pytest.mark.parametrize(
