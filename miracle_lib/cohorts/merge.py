@@ -158,9 +158,10 @@ def _name(cohort: AnnData, number: int) -> str:
                 f"{', '.join(map(str, cohort.obs.columns)) or 'none'}."
             )
     name = ", ".join(map(str, cohort.obs["cohort"].unique()))
-    if not cohort.var_names.is_unique:
-        site = cohort.var_names[cohort.var_names.duplicated()][0]
-        raise MiracleError(f"Cohort {name} has site {site!r} more than once.")
+    for what, called in (("sample", cohort.obs_names), ("site", cohort.var_names)):
+        if not called.is_unique:
+            twice = called[called.duplicated()][0]
+            raise MiracleError(f"Cohort {name} has {what} {twice!r} more than once.")
     return name
 
 

@@ -159,6 +159,12 @@ def test_every_value_is_where_it_belongs(lists, sites):
         assert np.array_equal(X.loc[part.obs_names], expected, equal_nan=True)
 
 
+def one_sample_of_two_tasks():
+    adata = cohort("RA", ["cg1"], labels=(0, 0, 1, 1), task=["RA", "MS", "RA", "MS"])
+    adata.obs_names = ["a", "a", "b", "c"]
+    return adata
+
+
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
@@ -173,6 +179,7 @@ def test_every_value_is_where_it_belongs(lists, sites):
         ([cohort("RA", ["cg1"], labels=(0, 2))], "'RA' has the label 2 for sample 'RA-1'"),
         ([cohort("RA", ["cg1"]), cohort("RA", ["cg1"])], r"'RA-0' occurs .* \(in RA, RA\)"),
         ([cohort("RA", ["cg1", "cg1"])], "has site 'cg1' more than once"),
+        ([one_sample_of_two_tasks()], "Cohort RA has sample 'a' more than once"),
         ([AnnData(np.zeros((2, 1)), obs=pd.DataFrame({"task": ["a", "b"]}))], "column 'cohort'"),
     ],
 )
