@@ -51,7 +51,8 @@ class CovariateCoder:
         coded = coder.numbers(covariates)
         measured = coded.columns[coded.notna().any()]
         coder.mean = {name: float(coded[name].mean()) for name in measured}
-        coder.sd = {name: float(coded[name].std(ddof=0)) or 1.0 for name in measured}
+        varies = coded[measured].nunique() > 1  # the SD of equal numbers is 0 up to rounding only
+        coder.sd = {n: float(coded[n].std(ddof=0)) if varies[n] else 1.0 for n in measured}
         return coder
 
     @property

@@ -23,3 +23,7 @@ def test_what_is_unknown_counts_as_average():
 def test_a_constant_column_says_nothing():
     coder = CovariateCoder.learn(pd.DataFrame({"age": [50.0, 50]}))
     assert coder.encode(pd.DataFrame({"age": [50.0, 51]})).ravel().tolist() == pytest.approx([0, 1])
+    coder = CovariateCoder.learn(pd.DataFrame({"bmi": [24.1] * 3}))  # whose mean is rounded
+    assert coder.encode(pd.DataFrame({"bmi": [24.1, 25.1]})).ravel().tolist() == pytest.approx(
+        [0, 1], abs=1e-6
+    )
