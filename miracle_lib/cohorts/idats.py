@@ -144,8 +144,10 @@ def written_idats(
     table = SiteTable(np.arange(len(adata))[:, None], adata.obs_names, pd.Index(["row"]))
     joined = choose_samples(table, people, folder.name)
     adata = adata[joined.values[:, 0]].copy()
-    adata.obs = people.loc[joined.samples].assign(
-        **{name: adata.obs[name].astype(str).to_numpy() for name in adata.obs}
+    adata.obs = (
+        people.loc[joined.samples]
+        .dropna(axis=1, how="all")
+        .assign(**{name: adata.obs[name].astype(str).to_numpy() for name in adata.obs})
     )
     with put_back(path):
         write_cohort(adata, path)

@@ -123,6 +123,15 @@ def test_init_makes_a_cohort_with_slide_and_position(known, tmp_path):
     assert "arrays.h5ad is there already; --force replaces it." in again.stderr
 
 
+def test_a_column_of_the_people_without_a_value_is_left_out(tmp_path, monkeypatch):
+    obs = pd.DataFrame({"sentrix": f"{SLIDE}_R01C01", "call_rate": 1.0}, ["a", "b"])
+    arrays = anndata.AnnData(np.full((2, 1), 0.5, np.float32), obs=obs)
+    monkeypatch.setattr(idats, "read_idats", lambda folder: arrays)
+    (tmp_path / "people.csv").write_text("id,state,note\na,ill,\nb,well,\n")
+    with idats.written_idats(tmp_path / "arrays", tmp_path / "people.csv") as path:
+        assert list(anndata.read_h5ad(path).obs) == ["state", "sentrix", "call_rate"]
+
+
 def test_a_folder_is_a_table(known, tmp_path):
     write_pair(tmp_path, "anna")
     table = read_table(tmp_path)
