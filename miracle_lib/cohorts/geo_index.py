@@ -29,7 +29,7 @@ _HOLDS_NONE = re.compile(r"signal|unmeth|raw|intensit|\.tar|\.xlsx?|\.pdf|\.docx
 _GUESSES = {
     "label": r"(disease|diagnos|case|phenotype|group|condition|status(?!.*smok))",
     "subject": r"(subject|patient|donor|individual|person)",
-    "age": r"age(\W.*)?",
+    "age": r"age(?![a-z])",
     "sex": r"(sex|gender)",
     "smoking": r"smok.*",
 }

@@ -41,7 +41,7 @@ ITEMS = [
             ("GSE1234_beta_values.txt.gz1.5 Gb", f"{FTP}/suppl/GSE1234%5Fbeta%5Fvalues%2Etxt%2Egz"),
             ("GSE1234_signal.txt.gz2 Gb", f"{FTP}/suppl/GSE1234%5Fsignal%2Etxt%2Egz"),
         ],
-        keys=["disease state", "age (yr)", "Sex", "smoking status", "patient id"],
+        keys=["disease state", "agent", "age (yr)", "Sex", "smoking status", "patient id"],
     ),
     series("GSE2", "Blood lupus 2", samples=10, formats=("Illumina450k", "IlluminaEPIC")),
     series("GSE3", "Breast cancer", "no blood"),
@@ -71,7 +71,7 @@ def test_files_are_told_with_their_sizes(folder):
     assert "90 samples, 450K, Homo sapiens" in page
     assert "GSE1234_beta_values.txt.gz  (1.5 Gb)" in page
     assert "GSE1234_RAW.tar  (2.3 Gb)" in page
-    assert "disease state, age (yr), Sex" in page
+    assert "disease state, agent, age (yr), Sex" in page
     assert "GSE2-GPL1_series_matrix.txt.gz" in describe_series(read_geo_index(folder), "GSE2")
 
 
