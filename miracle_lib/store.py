@@ -79,6 +79,10 @@ class Store:
         """Where a result lies, or would lie."""
         return self.folder / name / key
 
+    def holds(self, name: str) -> bool:
+        """Whether there is any result of a name, whole or not, whatever it depends on."""
+        return (self.folder / name).is_dir()
+
     def find(self, name: str, key: str) -> Path | None:
         """Return a finished result; None where there is none, or where it is damaged.
 

@@ -32,7 +32,7 @@ from miracle_lib.samples import Samples
 _log = logging.getLogger(__name__)
 
 
-@step(uses=("seed",), reads=("cohorts", "array"))
+@step(reads=("cohorts", "array"))
 def cohorts(run: Run, folder: Path) -> None:
     """Read or simulate each cohort, as it comes."""
     write_cohorts(load_cohorts(run.profile, run.parameters.seed, run.mirror), folder)
@@ -45,7 +45,7 @@ def write_cohorts(found: Iterable[AnnData], folder: Path) -> None:
         gc.collect()  # an AnnData refers to itself: nothing else frees its values
 
 
-@step(uses=("seed",), reads=("array", "gene_sets", "titles"))
+@step(reads=("array", "gene_sets", "titles"))
 def annotation(run: Run, folder: Path) -> None:
     """Read or simulate the array annotation and the gene sets."""
     site_gene, mask, validation = load_annotation(run.profile, run.parameters.seed, run.mirror)
@@ -58,7 +58,7 @@ def annotation(run: Run, folder: Path) -> None:
             getattr(truth, name).to_csv(folder / f"truth_{name}.csv")
 
 
-@step(reads=("quality", "cell_reference", "merging"), after=("cohorts", "annotation"))
+@step(reads=("quality", "cell_reference", "merging"), after=("cohorts",))
 def samples(run: Run, folder: Path) -> None:
     """Control the quality of each cohort, then merge them into one table of samples."""
     control(run, "cohorts", folder)

@@ -33,13 +33,13 @@ from miracle_lib.studies.small_cohorts import learning_curve
 LEARNING = ("seed", "selection", "n_sites")
 
 
-@step(uses=("seed",), reads=("external", "array"))
+@step(reads=("external", "array"))
 def external_cohorts(run: Run, folder: Path) -> None:
     """Read or simulate each cohort that only tests, as it comes."""
     write_cohorts(load_external(run.profile, run.parameters.seed, run.mirror), folder)
 
 
-@step(reads=("quality", "cell_reference", "merging"), after=("external_cohorts", "annotation"))
+@step(reads=("quality", "cell_reference", "merging"), after=("external_cohorts",))
 def hospitals(run: Run, folder: Path) -> None:
     """Control the quality of the cohorts that only test, and merge them, if there are any."""
     if next(raw_cohorts(run, "external_cohorts"), None) is not None:

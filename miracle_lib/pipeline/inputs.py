@@ -9,6 +9,7 @@ from anndata import AnnData
 from miracle_lib.cohorts import (
     Simulation,
     annotate_sites,
+    list_pairs,
     load_cohort,
     simulate_cohorts,
 )
@@ -23,7 +24,7 @@ from miracle_lib.resources import MANIFEST
 from miracle_lib.studies import load_ablations
 
 GeneSets = dict[str, list[str]]
-Reader = Callable[[Profile, str | None], Any]
+Reader = Callable[[Profile, str | None, int], Any]  # profile, mirror, seed
 
 
 def simulate(profile: Profile, seed: int) -> Simulation:
@@ -33,17 +34,17 @@ def simulate(profile: Profile, seed: int) -> Simulation:
     return simulate_cohorts(**dict(profile.simulation), random_state=seed)
 
 
-def _simulated_content(simulation: SimulationSpec, hospitals: bool = False) -> Any:
+def _simulated_content(simulation: SimulationSpec, seed: int, hospitals: bool = False) -> Any:
     """What a simulation depends on; only tests elsewhere see its other hospitals."""
-    return simulation.model_dump(exclude=None if hospitals else {"hospitals"})
+    return simulation.model_dump(exclude=None if hospitals else {"hospitals"}) | {"seed": seed}
 
 
 def _cohort_content(names: Callable[[Profile], list[str]], hospitals: bool = False) -> Reader:
     """Give the reader of some cohorts: how each is described, and the checksums of its files."""
 
-    def read(profile: Profile, mirror: str | None) -> Any:
+    def read(profile: Profile, mirror: str | None, seed: int) -> Any:
         if profile.simulation is not None:
-            return _simulated_content(profile.simulation, hospitals)
+            return _simulated_content(profile.simulation, seed, hospitals)
         content = {name: _described(name, mirror) for name in names(profile)}
         return {"cohorts": content, "allow_subset": profile.allow_subset}
 
@@ -63,9 +64,9 @@ def _described(name: str, mirror: str | None) -> Any:
 def _source_content(names: Callable[[AnnotationSpec], Iterable[str | None]]) -> Reader:
     """Give the reader of some annotation sources: their entries, and their files' checksums."""
 
-    def read(profile: Profile, mirror: str | None) -> Any:
+    def read(profile: Profile, mirror: str | None, seed: int) -> Any:
         if profile.simulation is not None:
-            return _simulated_content(profile.simulation)
+            return _simulated_content(profile.simulation, seed)
         return {
             name: annotation_content(name, mirror=mirror)
             for name in names(profile.sources)
@@ -75,22 +76,21 @@ def _source_content(names: Callable[[AnnotationSpec], Iterable[str | None]]) -> 
     return read
 
 
-# What steps read from outside: kind -> content that decides whether they are made again.
+# What steps and notebooks read from outside: kind -> content that decides on making them again.
 READERS: dict[str, Reader] = {
     "cohorts": _cohort_content(lambda profile: profile.cohorts),
     "external": _cohort_content(lambda profile: profile.external, hospitals=True),
     "array": _source_content(lambda spec: [spec.array]),
     "gene_sets": _source_content(lambda spec: [spec.mask, *spec.validation.values()]),
-    "titles": lambda profile, mirror: (
-        list(profile.annotation.validation) if profile.annotation else []
-    ),
+    "titles": lambda profile, *_: list(profile.annotation.validation) if profile.annotation else [],
     "quality": _source_content(lambda spec: [spec.probe_masks, *spec.cell_reference.values()]),
-    "cell_reference": lambda profile, mirror: (
+    "cell_reference": lambda profile, *_: (
         profile.annotation.cell_reference if profile.annotation else {}
     ),
-    "merging": lambda profile, mirror: profile.sites,
-    "ablations": lambda profile, mirror: load_ablations(MANIFEST / "ablations.yaml").model_dump(),
-    "markers": lambda profile, mirror: load_markers(MANIFEST / "markers.yaml").model_dump(),
+    "merging": lambda profile, *_: profile.sites,
+    "ablations": lambda *_: load_ablations(MANIFEST / "ablations.yaml").model_dump(),
+    "markers": lambda *_: load_markers(MANIFEST / "markers.yaml").model_dump(),
+    "pairs": lambda *_: list_pairs().to_dict("records"),
 }
 
 

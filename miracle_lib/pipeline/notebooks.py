@@ -34,6 +34,8 @@ STEPS_OF = {
     "07_paper_reproduced": ("paper", "attributions", "ablations", "explained"),
     "08_another_hospital": ("elsewhere", "small_cohorts"),
 }
+# What a notebook reads itself, beside its steps.
+READ_BY = {"05_enrichment_validation": ("markers",), "08_another_hospital": ("pairs",)}
 
 
 def _notebook_tools() -> tuple[ModuleType, ModuleType]:
@@ -61,8 +63,7 @@ def key_of(run: Run, notebook: Path, values: dict[str, Any]) -> str:
     source = [(cell.cell_type, cell.source) for cell in cells]
     code = code_behind("\n".join([DISPLAY, *(text for kind, text in source if kind == "code")]))
     steps = [run.key(name) for name in STEPS_OF[notebook.stem]]
-    # A notebook audits the published markers itself.
-    read = [run.banner, run.reads("markers")]
+    read = [run.banner, *map(run.reads, READ_BY.get(notebook.stem, ()))]
     return digest([source, code, values, steps, read, environment(), [*map(version, DRAWING)]])
 
 

@@ -120,7 +120,7 @@ class Run:
         from miracle_lib.pipeline.inputs import READERS
 
         if kind not in self._read:
-            self._read[kind] = READERS[kind](self.profile, self.mirror)
+            self._read[kind] = READERS[kind](self.profile, self.mirror, self.parameters.seed)
         return self._read[kind]
 
     def key(self, name: str) -> str:
@@ -139,7 +139,10 @@ class Run:
 
     def done(self, name: str) -> bool:
         """Whether a step's result is there and whole."""
-        return name in self._found or self.store.find(name, self.key(name)) is not None
+        # Of what was never begun there is no key: its inputs would be fetched for nothing.
+        return name in self._found or (
+            self.store.holds(name) and self.store.find(name, self.key(name)) is not None
+        )
 
     def folder(self, name: str) -> Path:
         """Folder of a finished step; the step and those before it are run if they must.
@@ -204,7 +207,8 @@ class Run:
     def clean(self) -> list[Path]:
         """Remove every result in the run directory that its parameters do not need."""
         with only_one(self.directory):
-            return self.store.clean((name, self.key(name)) for name in STEPS)
+            begun = filter(self.store.holds, STEPS)
+            return self.store.clean((name, self.key(name)) for name in begun)
 
     def figure(self, drawn: "Figure", name: str) -> "Image | SVG":
         """Give what a notebook shows of a figure; who executes it for a run keeps the figure.

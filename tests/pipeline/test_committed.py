@@ -5,6 +5,8 @@ import pytest
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline import committed, notebooks
+from miracle_lib.pipeline.inputs import READERS
+from miracle_lib.resources import NOTEBOOKS
 
 PARAMETERS = """profile: str = "demo"  # profile
 run_dir: str = {!r}  # folder
@@ -72,6 +74,28 @@ def test_the_code_behind_a_notebook_counts_and_other_code_does_not(path, monkeyp
     committed.opened(path)
     assert "shorten(" in seen[0]
     assert "style import displayed" in seen[0]  # how a run shows its figures
+
+
+def test_what_a_notebook_reads_itself_counts_in_its_chapter_alone(path, monkeypatch):
+    keys = []
+    for published in (0.5, 0.6):
+        monkeypatch.setitem(READERS, "pairs", lambda *_, found=published: found)
+        keys += [committed.opened(path)[1]]
+        with monkeypatch.context() as chapter:
+            chapter.setattr(notebooks, "READ_BY", {"01_made": ("pairs",)})
+            keys += [committed.opened(path)[1]]
+    assert keys[0] == keys[2]
+    assert len({*keys}) == 3
+
+
+def test_every_manifest_that_a_notebook_reads_is_a_part_of_its_key():
+    code = {
+        path.stem: "".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        for path in NOTEBOOKS.glob("*.ipynb")
+    }
+    for kind, call in (("markers", "marker_audit("), ("pairs", "external.pairs(")):
+        asking = {name for name, text in code.items() if call in text}
+        assert asking == {name for name, kinds in notebooks.READ_BY.items() if kind in kinds}
 
 
 def test_a_notebook_that_fails_stays_as_it_was(path):

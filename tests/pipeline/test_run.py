@@ -7,6 +7,7 @@ from miracle_lib.config import Parameters
 from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline import open_run
 from miracle_lib.pipeline import run as module
+from miracle_lib.pipeline.inputs import READERS
 from miracle_lib.pipeline.run import Run, Step, reopen_run
 
 
@@ -133,6 +134,46 @@ def test_a_run_reopened_has_its_parameters_and_cleans_what_it_does_not_need(tmp_
     assert not new_run(tmp_path, seed=1).done("first")
     with pytest.raises(MiracleError, match="holds no parameters.json"):
         reopen_run(tmp_path / "elsewhere")
+
+
+def test_nothing_is_fetched_for_a_step_that_was_never_begun(tmp_path, made, monkeypatch):
+    def fetch(*_):
+        raise MiracleError("the network is down")
+
+    monkeypatch.setitem(READERS, "external", fetch)
+    third = module.STEPS["second"].make
+    module.STEPS["third"] = Step("third", third, reads=("external",), after=("first",))
+    run = new_run(tmp_path)
+    run.folder("first")
+    run.describe()
+    assert not run.done("third")
+    assert not reopen_run(tmp_path).clean()
+    with pytest.raises(MiracleError, match="the network is down"):
+        run.folder("third")
+
+
+def test_the_seed_makes_other_cohorts_only_where_they_are_simulated(tmp_path):
+    assert new_run(tmp_path, seed=1).key("cohorts") != new_run(tmp_path, seed=2).key("cohorts")
+    (tmp_path / "beta.csv").write_text("id,cg01\nanna,0.5\n")
+    (tmp_path / "ours.yaml").write_text(
+        "name: ours\ntask: Lupus\nplatform: 450K\ntissue: blood\n"
+        "files: [{url: beta.csv, layout: table}]\n"
+        "phenotypes: {label: {key: status, case: ill, control: well}}\n"
+    )
+    for name in ("genes.gmt", "other.gmt", "array.csv"):
+        (tmp_path / name).write_text(name)
+    profile = (
+        "title: ours\ncohorts: [ours.yaml]\n"
+        "annotation: {array: array.csv, mask: MASK, validation: {Other: other.gmt}}\n"
+    )
+    keys = []
+    for seed, mask in ((1, "genes.gmt"), (2, "genes.gmt"), (1, "other.gmt")):
+        (tmp_path / "profile.yaml").write_text(profile.replace("MASK", mask))
+        run = new_run(tmp_path / "run", seed=seed, profile=str(tmp_path / "profile.yaml"))
+        keys.append((run.key("samples"), run.key("hospitals"), run.key("hierarchy")))
+    assert keys[0] == keys[1]
+    assert keys[0][:2] == keys[2][:2]  # quality control asks no gene set
+    assert keys[0][2] != keys[2][2]
 
 
 def test_who_looks_at_a_figure_writes_nothing(tmp_path, made):
