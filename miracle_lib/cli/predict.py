@@ -122,7 +122,7 @@ def _report_writer(
     folder: str, run_dir: str | None, cells: str | None, mirror: str | None, **options: Any
 ) -> Callable[..., object]:
     """Return what writes a report on predictions; what it needs is read before they are made."""
-    from miracle_lib.pipeline.inputs import optional_table
+    from miracle_lib.pipeline.inputs import cell_reference
     from miracle_lib.reports import Evidence, refuse_others, write_report
 
     refuse_others(folder)
@@ -130,7 +130,7 @@ def _report_writer(
         write_report,
         folder,
         evidence=Evidence.of_run(run_dir) if run_dir else None,
-        cell_reference=optional_table(cells, mirror),
+        cell_reference=cell_reference(cells, mirror),
         **options,
     )
 

@@ -17,7 +17,13 @@ from miracle_lib.cohorts.merge import enter_values, merge_tables
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import safe_name
 from miracle_lib.hierarchy import ArrayAnnotation, Hierarchy
-from miracle_lib.pipeline.inputs import load_annotation, load_cohorts, optional_table, simulate
+from miracle_lib.pipeline.inputs import (
+    cell_reference,
+    load_annotation,
+    load_cohorts,
+    optional_table,
+    simulate,
+)
 from miracle_lib.pipeline.run import Run, step
 from miracle_lib.preprocessing import (
     Survey,
@@ -69,7 +75,7 @@ def control(run: Run, source: str, folder: Path) -> None:
     spec = run.profile.annotation
     masks = optional_table(spec.probe_masks if spec else None, run.mirror)
     named = spec.cell_reference if spec else {}
-    references = {str(array): optional_table(name, run.mirror) for array, name in named.items()}
+    references = {str(array): cell_reference(name, run.mirror) for array, name in named.items()}
     kept, reports = [], []
     for adata in raw_cohorts(run, source):
         part, found = _controlled(adata.to_memory(), masks, references)

@@ -18,8 +18,9 @@ from miracle_lib.cohorts.manifest import load_manifest
 from miracle_lib.config import AnnotationSpec, Profile, SimulationSpec
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import PathwayTree, load_annotation_source
-from miracle_lib.hierarchy.sources import annotation_content
+from miracle_lib.hierarchy.sources import annotation_content, annotation_files
 from miracle_lib.interpretation import load_markers
+from miracle_lib.preprocessing import read_cell_reference
 from miracle_lib.resources import MANIFEST
 from miracle_lib.studies import load_ablations
 
@@ -161,6 +162,11 @@ def load_annotation(
 def optional_table(name: str | None, mirror: str | None) -> pd.DataFrame | None:
     """Give a table that a profile may name, such as probe masks, or None."""
     return None if name is None else _source(name, mirror)
+
+
+def cell_reference(name: str | None, mirror: str | None) -> pd.DataFrame | None:
+    """Give the means of sorted cells of a source or of a user's file, or None."""
+    return None if name is None else read_cell_reference(annotation_files(name, mirror)[0])
 
 
 def _source(name: str, mirror: str | None) -> Any:

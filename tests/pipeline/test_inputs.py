@@ -4,7 +4,7 @@ import yaml
 from miracle_lib.config import Parameters
 from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline import data
-from miracle_lib.pipeline.inputs import refuse_alike
+from miracle_lib.pipeline.inputs import cell_reference, refuse_alike
 from miracle_lib.pipeline.run import Run
 
 
@@ -34,3 +34,13 @@ def test_tasks_that_differ_in_case_only_are_refused_before_any_work(tmp_path):
 
 def test_one_task_of_several_cohorts_is_no_clash():
     refuse_alike(["SLE", "RA", "SLE"], "tasks")
+
+
+def test_means_of_sorted_cells_may_be_a_file_of_ones_own(tmp_path):
+    path = tmp_path / "cells.csv"
+    path.write_text("cpg,Mono,Gran\ncg1,0.1,0.9\n")
+    assert cell_reference(str(path), None).loc["cg1"].to_dict() == {"Mono": 0.1, "Gran": 0.9}
+    assert cell_reference(None, None) is None
+    path.write_text("cpg,Mono,Gran\ncg1,0.1,9\n")
+    with pytest.raises(MiracleError, match="cells.csv: site 'cg1' has a value"):
+        cell_reference(str(path), None)
