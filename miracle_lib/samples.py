@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COVARIATES = ("age", "sex", "smoking")  # beside these, estimated cell fractions: cell_...
 _PARTS = ("values", "labels", "cohort", "subject", "covariates")
+_NUMBERS = ("integer", "floating", "mixed-integer-float")  # what a column of objects may hold
 
 
 class Samples:
@@ -54,7 +55,8 @@ class Samples:
     Notes
     -----
     What has names of samples, a DataFrame or a Series, is aligned by them, whatever its order;
-    what it holds of other samples is left out. An array has none: it is taken by position.
+    what it holds of other samples is left out. An array has none: it is taken by position. What
+    numbers its samples otherwise than an array of values does is refused.
 
     Examples
     --------
@@ -268,10 +270,18 @@ def align(table: Any, names: pd.Index, part: str) -> Any:
     Raises
     ------
     MiracleError
-        If a sample is missing or named twice.
+        If a sample is missing or named twice; if the samples wanted are only numbered, as the rows
+        of an array are, and the table numbers them otherwise.
     """
     if table.index.equals(names):
         return table
+    numbered = names.equals(pd.RangeIndex(len(names)))
+    if numbered and not table.index[: len(names)].equals(names):  # by name or by position?
+        first = ", ".join(map(str, table.index[:3]))
+        raise MiracleError(
+            f"{part} calls its samples {first}, ..., but those of the values have no names, only "
+            f"the numbers 0, 1, ...; give both the same names, or {part} as an array."
+        )
     if not table.index.is_unique:
         twice = table.index[table.index.duplicated()][0]
         raise MiracleError(f"{part} has sample {twice!r} more than once.")
@@ -411,6 +421,8 @@ def _covariate(column: pd.Series, name: str) -> pd.Series:
                 f"{numbers[infinite][0]}; expected a number or NaN."
             )
         return pd.Series(numbers, column.index)
+    if column.dtype == object and types.infer_dtype(column) in _NUMBERS:
+        return _covariate(column.where(column.notna(), np.nan).astype(float), name)
     if isinstance(column.dtype, pd.CategoricalDtype) or types.is_string_dtype(column.dtype):
         column = column.astype(object)
     if column.dtype != object:

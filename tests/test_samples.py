@@ -66,6 +66,24 @@ def test_arrays_are_taken_by_position(parts):
         Samples(parts["values"], [0, 1, 0, 1], subject=[1, 2])
 
 
+def test_names_are_refused_where_the_values_have_none(parts):
+    array = parts["values"].to_numpy()
+    shuffled = pd.Series([0, 1, 0, 1], [2, 0, 3, 1])
+    for index in ([2, 0, 3, 1], [7, 5, 4, 2], list("abcd")):
+        with pytest.raises(MiracleError, match=f"labels calls its samples {index[0]}, .* no names"):
+            Samples(array, shuffled.set_axis(index))
+    assert Samples(array, shuffled.sort_index()).labels["task"].tolist() == [1, 1, 0, 0]
+    part = Samples(array[:3], shuffled.sort_index())
+    assert part.labels["task"].tolist() == [1, 1, 0]
+
+
+def test_numbers_among_objects_are_numbers(parts):
+    parts["covariates"] = pd.DataFrame({"age": [40, None, 61.5, pd.NA]}, NAMES, dtype=object)
+    age = Samples(**parts).covariates["age"]
+    assert age.dtype == float
+    assert age.fillna(-1).tolist() == [40, -1, 61.5, -1]
+
+
 @pytest.mark.parametrize("label", [2, -1, "case", np.inf, 0.5])
 def test_a_label_other_than_0_1_and_nan_is_refused(parts, label):
     parts["labels"] = parts["labels"].astype(object)
