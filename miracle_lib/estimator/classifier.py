@@ -43,6 +43,7 @@ from miracle_lib.training.inputs import (
     require_both_classes,
     vector_of,
 )
+from miracle_lib.training.member import CHUNK
 from miracle_lib.training.settings import Design, Settings, along_paths
 from miracle_lib.training.storage import Card
 
@@ -472,7 +473,8 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         parameters = {name: v for name, v in self.get_params().items() if name not in apart}
         digest = hashlib.sha256(json.dumps([parameters, self.tasks_, seed], default=str).encode())
         digest.update(self.hierarchy_.hash.encode())
-        for part in (data.x.sum(0), data.x.sum(1), data.labels, data.covariates):
+        by_site = sum(part.sum(0) for part in data.x.split(CHUNK))  # reads a file once
+        for part in (by_site, data.x.sum(1), data.labels, data.covariates):
             digest.update(part.cpu().numpy().tobytes())
         digest.update(data.groups.tobytes())
         return digest.hexdigest()[:16]

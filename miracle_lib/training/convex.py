@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from miracle_lib.model import TaskHeads
 from miracle_lib.training.prior import Pairs, Prior
+from miracle_lib.training.read_ahead import read_ahead
 from miracle_lib.training.relatives import Relatives, moderated_t, prior_variances
 from miracle_lib.training.triangle import Root, kept, square, strips
 
@@ -102,8 +104,10 @@ class Block:
         n_tasks: int,
         relatives: Relatives,
     ) -> None:
-        self.values, self.mean = values, values.mean(0)
-        spread = values.std(0, correction=0)
+        self.values, self.mean, spread = values, *values.new_empty(2, values.shape[1])
+        for columns in self._strips(np.arange(len(values))):
+            self.mean[columns] = values[:, columns].mean(0)
+            spread[columns] = values[:, columns].std(0, correction=0)
         self.unit = torch.where(spread > 1e-6, spread, torch.inf)
         alive = (spread > 1e-6).cpu().numpy()
         chance = relatives.by_chance(self._random()) if name == "sites" else 0.0
@@ -123,15 +127,25 @@ class Block:
         """Yield numbers and values of features of mean 0 and variance 1: bounds memory."""
         n, width = self.values.shape
         chosen = np.arange(width) if chosen is None else chosen
-        samples = torch.from_numpy(np.arange(n) if rows is None else rows).to(self.values.device)
-        for start in range(0, width, COLUMNS):
-            stop = start + COLUMNS
-            part = chosen[slice(*np.searchsorted(chosen, (start, stop)))]
+        rows = np.arange(n) if rows is None else rows
+        samples = torch.from_numpy(rows).to(self.values.device)
+        for columns in self._strips(rows):
+            part = chosen[slice(*np.searchsorted(chosen, (columns.start, columns.stop)))]
             if len(part):
                 at = torch.from_numpy(part).to(self.values.device)
-                near = self.values[:, start:stop].index_select(0, samples)
-                values = near.index_select(1, at - start)
+                near = self.values[:, columns].index_select(0, samples)
+                values = near.index_select(1, at - columns.start)
                 yield part, values.sub_(self.mean[at]).div_(self.unit[at])
+
+    def _strips(self, rows: np.ndarray) -> Iterator[slice]:
+        """Yield the features some at a time, while the next ones of these samples are read."""
+        width = self.values.shape[1]
+        strips = [slice(start, start + COLUMNS) for start in range(0, width, COLUMNS)]
+        for columns, following in pairwise([*strips, slice(width, width)]):
+            if columns.start == 0:
+                read_ahead(self.values[:, columns], rows)
+            read_ahead(self.values[:, following], rows)
+            yield columns
 
     def _random(self) -> np.ndarray:
         """Return associations of every feature with random directions of the samples."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from miracle_lib.model import MaskedLinear, MaskedVAE, TaskHeads, VAEOutput, by_feature
 from miracle_lib.model.heads import SharedLinear
 from miracle_lib.model.vae import Masks
+from miracle_lib.training.read_ahead import read_ahead
 from miracle_lib.training.settings import BLOCKS, Design
 
 ENCODER = (
@@ -129,6 +130,8 @@ class Member(nn.Module):
 
     def sites(self, x: Tensor, rows: Rows = ALL) -> Tensor:
         """Return the input of the autoencoder for some samples, in the layout it works in."""
+        if isinstance(rows, Tensor):
+            read_ahead(x, rows.cpu().numpy())
         return by_feature(x[:, : self.network.n_sites][rows]).t()
 
     def blocks(self, x: Tensor, covariates: Tensor, rows: Rows = ALL) -> dict[str, Tensor]:

@@ -1,0 +1,42 @@
+"""Values in a file, read before they are wanted.
+
+What is touched of a mapped file is read then, and with it what the system takes to come next: for a
+strip of features whole samples, and those again for the next strip where not all fits into memory.
+"""
+
+import ctypes
+import mmap
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+
+LARGE = 2**30  # bytes; what is smaller stays in the system's memory
+WILL_NEED = 3  # POSIX_MADV_WILLNEED, on Linux as on macOS
+
+
+def _advise() -> Callable[[int, int, int], int] | None:
+    """Return the system's function that takes an address, a length and what will be done there."""
+    try:
+        function = ctypes.CDLL(None).posix_madvise
+    except (AttributeError, OSError, TypeError):  # Windows
+        return None
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    return function
+
+
+ADVISE = _advise()
+
+
+def read_ahead(values: Tensor, rows: np.ndarray) -> None:
+    """Have the system read some rows of values in a file, and nothing around them; do not wait.
+
+    Nothing happens where the values are in memory or on another device.
+    """
+    if ADVISE is None or values.device.type != "cpu" or values.untyped_storage().nbytes() < LARGE:
+        return
+    step, size = values.stride(0) * values.element_size(), values.shape[1] * values.element_size()
+    start = values.data_ptr() + rows * step
+    page = start // mmap.PAGESIZE * mmap.PAGESIZE
+    for first, length in zip(page.tolist(), (start + size - page).tolist(), strict=True):
+        ADVISE(first, length, WILL_NEED)
