@@ -1,6 +1,8 @@
 """Processed matrices from GEO's supplementary files: rows = sites, columns = samples."""
 
+import csv
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -65,9 +67,10 @@ def read_supplementary(
 def _read_header(stream, path: Path) -> tuple[list[str], str, int]:
     """Names of the fields of a row, the delimiter, and which field names the site."""
     line = stream.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
-    delimiter = max("\t,;", key=line.count)
-    header = split(line, delimiter)
     first_row = stream.peek(1 << 16).split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
+    # Titles of samples may hold commas, and numbers decimal ones: a delimiter is in both lines.
+    delimiter = max("\t;,", key=lambda mark: min(line.count(mark), first_row.count(mark)))
+    header = split(line, delimiter)
     row = split(first_row, delimiter)
     if len(row) == len(header) + 1:  # R leaves out the title of the row names
         header = ["", *header]
@@ -80,8 +83,12 @@ def _read_header(stream, path: Path) -> tuple[list[str], str, int]:
 
 
 def split(line: str, delimiter: str) -> list[str]:
-    """Fields of a line without quotes and surrounding space."""
-    return [field.strip().strip('"').strip() for field in line.split(delimiter)]
+    """Fields of a line without quotes and surrounding space; in quotes a delimiter is none."""
+    fields = line.split(delimiter)
+    if '"' in line and line.count('"') % 2 == 0:
+        with suppress(csv.Error):  # of ends of lines within
+            fields = next(csv.reader([line], delimiter=delimiter))
+    return [field.strip().strip('"').strip() for field in fields]
 
 
 def value_fields(header: list[str], first: int = 1) -> tuple[dict[int, str], dict[str, int]]:

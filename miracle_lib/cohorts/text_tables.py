@@ -82,8 +82,9 @@ def _delimiter(header: str, row: str) -> str:
     in_header = [mark for mark in "\t;," if mark in header]
     if not in_header and row.count(" ") and row.count(" ") - header.count(" ") in (0, 1):
         return " "
-    marks = in_header or "\t;,"  # a header of one name holds none
-    return max(marks, key=lambda mark: header.count(mark) + row.count(mark))
+    if not in_header:  # but one name
+        return max("\t;,", key=row.count)
+    return max(in_header, key=lambda m: (min(header.count(m), row.count(m)), header.count(m)))
 
 
 def read_text(path: Path, drop_other: bool = False, detection_p: float = 0.01) -> SiteTable:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from miracle_lib.cohorts import read_supplementary
+from miracle_lib.cohorts import read_supplementary, read_table
 from miracle_lib.errors import MiracleError
 
 NAMES = pd.DataFrame({"title": ["blood A", "blood B"]}, index=["GSM1", "GSM2"])
@@ -48,6 +48,17 @@ def test_values_that_were_not_detected_become_missing(write, header):
     np.testing.assert_array_equal(table.values, np.float32([[0.1, 0.3], [np.nan, 0.4]]))
     strict = read_supplementary(path, NAMES, detection_p=0.0005)
     np.testing.assert_array_equal(strict.values, np.float32([[np.nan, np.nan], [np.nan, 0.4]]))
+
+
+@pytest.mark.parametrize("delimiter", ["\t", ",", ";"])
+def test_titles_may_hold_the_delimiter(write, delimiter):
+    samples = NAMES.assign(title=["blood, A, visit 1; left", "blood, B, visit 2; left"])
+    header = delimiter.join(["ID", *(f'"{title}"' for title in samples["title"])])
+    path = write(header, delimiter.join(["cg01", "0.1", "0.2"]), name="a.csv")
+    np.testing.assert_array_equal(
+        read_supplementary(path, samples).values, np.float32([[0.1], [0.2]])
+    )
+    assert read_table(path).samples.tolist() == samples["title"].tolist()
 
 
 def test_text_columns_of_no_sample_are_left_out(write):
