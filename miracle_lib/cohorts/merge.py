@@ -170,7 +170,9 @@ def _samples(cohorts: Sequence[AnnData], names: list[str]) -> pd.DataFrame:
     tables = [cohort.obs.astype(_plain(cohort.obs)) for cohort in cohorts]
     columns = dict.fromkeys(column for table in tables for column in table)
     # A column that is empty in one cohort must not decide the type of the whole.
-    obs = pd.concat([table.dropna(axis=1, how="all") for table in tables])
+    tables = [table.dropna(axis=1, how="all") for table in tables]
+    _refuse_mixed(tables, names)
+    obs = pd.concat(tables)
     obs = obs.reindex(columns=list(columns))
     twice = pd.MultiIndex.from_arrays([obs.index, obs["task"]]).duplicated()
     if twice.any():
@@ -178,6 +180,21 @@ def _samples(cohorts: Sequence[AnnData], names: list[str]) -> pd.DataFrame:
         where = [n for n, cohort in zip(names, cohorts, strict=True) if sample in cohort.obs_names]
         raise MiracleError(f"Sample {sample!r} occurs more than once (in {', '.join(where)}).")
     return obs
+
+
+def _refuse_mixed(tables: list[pd.DataFrame], names: list[str]) -> None:
+    """Stop at a covariate that is a number in one cohort and text in another."""
+    first: dict[str, tuple[str, bool]] = {}
+    for name, table in zip(names, tables, strict=True):
+        for column in covariate_names(table):
+            number = pd.api.types.is_numeric_dtype(table[column])
+            other, expected = first.setdefault(column, (name, number))
+            if number != expected:
+                kinds = {True: "numbers", False: "text"}
+                raise MiracleError(
+                    f"{column} holds {kinds[expected]} in cohort {other}, but {kinds[number]} in "
+                    f"{name}; expected one kind, or two names."
+                )
 
 
 def _task_table(stacked: pd.DataFrame) -> pd.DataFrame:

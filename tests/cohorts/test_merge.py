@@ -179,6 +179,10 @@ def one_sample_of_two_tasks():
         ([cohort("RA", ["cg1"], labels=(0, 2))], "'RA' has the label 2 for sample 'RA-1'"),
         ([cohort("RA", ["cg1"]), cohort("RA", ["cg1"])], r"'RA-0' occurs .* \(in RA, RA\)"),
         ([cohort("RA", ["cg1", "cg1"])], "has site 'cg1' more than once"),
+        (
+            [cohort("RA", ["cg1"], plate=[1.0, 2, 3]), cohort("MS", ["cg1"], plate=list("abc"))],
+            "plate holds numbers in cohort RA, but text in MS",
+        ),
         ([one_sample_of_two_tasks()], "Cohort RA has sample 'a' more than once"),
         ([AnnData(np.zeros((2, 1)), obs=pd.DataFrame({"task": ["a", "b"]}))], "column 'cohort'"),
     ],
