@@ -186,13 +186,14 @@ def _read(
             f"sample has; there are: {_overview(samples)}."
         )
     if rule.pattern:
-        found = values.astype("string").str.extract(f"({rule.pattern})", flags=re.IGNORECASE)
-        if found[0].isna().all():
+        pattern = re.compile(rule.pattern, re.IGNORECASE)
+        found = values.map(lambda value: pattern.search(str(value)), na_action="ignore")
+        if found.isna().all():
             raise MiracleError(
                 f"{source}: the pattern {rule.pattern!r} for {name} matches no value; there are: "
                 f"{_counts(values)}."
             )
-        values = found.iloc[:, min(1, found.shape[1] - 1)].astype(object)
+        values = found.map(lambda match: match[min(1, pattern.groups)], na_action="ignore")
     unknown = UNKNOWN | {text.strip().lower() for text in rule.missing}
     is_missing = values.map(lambda v: not isinstance(v, str) or v.lower() in unknown)
     named = [pattern for pattern in used if not set(pattern) & {*"*?"}]

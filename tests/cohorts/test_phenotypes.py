@@ -67,6 +67,14 @@ def test_keep_finds_what_else_would_stand_for_a_missing_value(write_manifest):
     assert read(write_manifest, samples, keep={"drug": "none"}).index.tolist() == ["s1", "s3", "s4"]
 
 
+@pytest.mark.parametrize("pattern", ["(?i)ONE|two|three", "ill (one)|well (?:two|three)"])
+def test_a_pattern_may_be_any_regular_expression(write_manifest, pattern):
+    rules = RULES | {"subject": {"key": "title", "pattern": pattern}}
+    subject = read(write_manifest, phenotypes=rules)["subject"]
+    assert subject.tolist()[:2] == ["one", "one"]
+    assert subject.nunique() == 3
+
+
 def test_wildcards_match_titles(write_manifest):
     rule = {"key": "title", "case": "ill *", "control": "well ????*"}
     obs = read(write_manifest, phenotypes={"label": rule})
