@@ -91,13 +91,14 @@ def fetch_file(
     """
     mirror = mirror or os.environ.get("MIRACLE_MIRROR")
     name = base_name(url)
-    if is_remote(url) and mirror:
+    mirrored = is_remote(url) and mirror
+    if mirrored:
         url = f"{str(mirror).rstrip('/')}/{name}"
     if not is_remote(url):
         path = Path(url)
         if not path.is_file():
-            place = f"the mirror {mirror}" if mirror else f"{path.parent}"
-            raise MiracleError(f"{name} is not in {place}.")
+            place = "the mirror " if mirrored else ""
+            raise MiracleError(f"{name} is not in {place}{path.parent}.")
         if checksum and (found := file_hash(path)) != checksum:
             raise MiracleError(f"{name} has SHA-256 {found}, the manifest says {checksum}.")
         return path

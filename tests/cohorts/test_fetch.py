@@ -269,6 +269,8 @@ def test_a_mirror_folder_is_searched_by_base_name(server, tmp_path, monkeypatch)
     assert fetch_file(server.url, folder).read_bytes() == b"from the mirror"
     monkeypatch.setenv("MIRACLE_MIRROR", str(folder))
     assert fetch_file(server.url).read_bytes() == b"from the mirror"
+    with pytest.raises(MiracleError, match=rf"own.csv is not in {tmp_path}"):
+        fetch_file(str(tmp_path / "own.csv"))  # which no mirror has
     with pytest.raises(MiracleError, match=r"other.bin is not in the mirror"):
         fetch_file("https://example.org/a/other.bin")
     assert server.requests == []
