@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from miracle_lib.cohorts.phenotypes import covariate_names
 from miracle_lib.errors import MiracleError
 from miracle_lib.samples import label_numbers
 
+_log = logging.getLogger(__name__)
 _ROUNDING = 1e-3  # files may hold the same value with another number of digits
 
 
@@ -43,6 +45,7 @@ def merge_cohorts(
         The columns of all cohorts' ``obs``; of a shared sample, what the first of its cohorts
         says, and from the others what that one does not know. Cohorts that share samples were
         measured together and are one cohort, "A+B": apart, one would hold nothing but cases.
+        A subject of two cohorts is one person, whose samples stay together; a warning says so.
 
     Raises
     ------
@@ -92,6 +95,7 @@ def merge_tables(
     stacked = _samples(cohorts, names)
     Y = _task_table(stacked)
     obs = _joined(stacked)
+    _say_shared_subjects(obs)
     Y = Y.loc[:, Y.notna().any()]
     for task, column in Y.items():
         if column.nunique() == 1:
@@ -229,6 +233,20 @@ def _joined(stacked: pd.DataFrame) -> pd.DataFrame:
         named = stacked["subject"][stacked["subject"] != stacked.index]
         obs["subject"] = named[~named.index.duplicated()].reindex(obs.index).fillna(obs["subject"])
     return obs
+
+
+def _say_shared_subjects(obs: pd.DataFrame) -> None:
+    """Warn of subjects in several cohorts: names such as "1" may be those of different people."""
+    if "subject" not in obs:
+        return
+    n_cohorts = obs.groupby("subject")["cohort"].nunique()
+    if len(shared := n_cohorts.index[n_cohorts > 1]):
+        _log.warning(
+            "%d subjects are in several cohorts (%r in %s): they are taken for the same people",
+            len(shared),
+            shared[0],
+            _and(obs.loc[obs["subject"] == shared[0], "cohort"]),
+        )
 
 
 def _measured_together(stacked: pd.DataFrame) -> dict[str, str]:

@@ -128,6 +128,18 @@ def test_sample_columns_keep_their_type_where_a_cohort_knows_nothing(pair):
     assert obs.columns.tolist() == ["cohort", "task", "label", "sex", "age", "smoking"]
 
 
+def test_a_subject_of_two_cohorts_is_one_person_which_is_said(caplog):
+    first = cohort("RA", ["cg1"], subject=["1", "2", "2"])
+    _, _, obs = merge_cohorts([first, cohort("MS", ["cg1"], subject=["2", "MS3", "MS4"])])
+    assert obs["subject"].tolist() == ["1", "2", "2", "2", "MS3", "MS4"]
+    assert caplog.messages == [
+        "1 subjects are in several cohorts ('2' in RA and MS): they are taken for the same people"
+    ]
+    caplog.clear()
+    merge_cohorts([first, cohort("MS", ["cg1"], subject=["MS2", "MS3", "MS4"])])
+    assert not caplog.messages
+
+
 def test_order_of_sites_does_not_matter(pair):
     flipped = [pair[0][:, ::-1], pair[1][:, ::-1]]
     X, _, _ = merge_cohorts(pair)
