@@ -1,5 +1,6 @@
 """Public sources of annotation: named in a manifest, fetched once, read as what they are."""
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from miracle_lib.hierarchy.array_files import read_illumina_manifest, read_probe
 from miracle_lib.hierarchy.gene_sets import read_gene_sets
 from miracle_lib.hierarchy.ontology import read_go, read_reactome
 from miracle_lib.hierarchy.symbols import read_hgnc
-from miracle_lib.hierarchy.text import read_bytes
+from miracle_lib.hierarchy.text import one_line, read_bytes, read_text
 from miracle_lib.manifest import Strict, read_manifest
 from miracle_lib.resources import MANIFEST
 
@@ -215,7 +216,7 @@ def load_annotation_source(
         "go": read_go,
         "reactome": read_reactome,
         "symbols": read_hgnc,
-        "table": lambda path: pd.read_csv(path, index_col=0),
+        "table": _read_table,
     }
     return readers[kind](*paths)
 
@@ -245,6 +246,14 @@ def _fetch(
             f"names. {source.note or ''}".strip()
         )
     return fetch_file(file.url, cache=folder, checksum=file.sha256)
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """A CSV whose first column names the rows."""
+    try:
+        return pd.read_csv(io.StringIO(read_text(path)), index_col=0)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise MiracleError(f"{path.name} is not a regular table: {one_line(error)}") from None
 
 
 def _kind_of(path: Path) -> str:

@@ -1,3 +1,5 @@
+import gzip
+
 import pandas as pd
 import pytest
 
@@ -52,6 +54,18 @@ def test_files_are_found_in_a_mirror_by_name(tmp_path, monkeypatch):
     assert load_annotation_source("kegg") == {"Set": ["TP53"]}
     with pytest.raises(MiracleError, match=r"h\.all.*\(hallmark\) is not in the mirror"):
         annotation_files("hallmark")
+
+
+def test_a_table_of_a_source_is_read_or_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "450K_reinius_12_reference.csv"
+    path.write_text("cpg,nk_cell\ncg1,0.5\n")
+    assert load_annotation_source("blood_reference_450k", tmp_path).loc["cg1", "nk_cell"] == 0.5
+    path.write_bytes(gzip.compress(path.read_bytes())[:-9])
+    with pytest.raises(MiracleError, match="450K_reinius_12_reference.csv is damaged or cut off"):
+        load_annotation_source("blood_reference_450k", tmp_path)
+    path.write_text("cpg,nk_cell\ncg1,0.5\ncg2,0.5,0.5,1\n")
+    with pytest.raises(MiracleError, match="450K_reinius_12_reference.csv is not a regular table"):
+        load_annotation_source("blood_reference_450k", tmp_path)
 
 
 def test_a_users_own_file_is_read_as_what_it_is(tmp_path):
