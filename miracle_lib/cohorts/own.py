@@ -308,7 +308,7 @@ def _covariate_rules(
             raise MiracleError(f"{source.name}: column {name!r} has no value in any sample.")
         role = _ROLES.get(key)
         if key.startswith("cell_"):
-            cells[name.strip().removeprefix("cell_")] = [key]
+            cells[name.strip()[len("cell_") :]] = [key]
         elif role == "age" or (role and _recognised(known, role)):
             rules[role] = {"key": key}
         else:

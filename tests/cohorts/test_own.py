@@ -116,6 +116,13 @@ def test_cases_that_would_share_a_name_are_refused(tmp_path):
         describe_own(tmp_path / "b.csv", tmp_path / "p.csv", label="Diagnosis", case=["PD+", "PD-"])
 
 
+def test_cell_fractions_are_known_by_their_column_in_any_case(tmp_path):
+    BETAS.to_csv(tmp_path / "b.csv")
+    PEOPLE.assign(Cell_NK=0.1).to_csv(tmp_path / "p.csv")
+    own = describe_own(tmp_path / "b.csv", tmp_path / "p.csv", covariates=["Cell_NK"], **OPTIONS)
+    assert next(iter(own.files.values()))["phenotypes"]["cells"] == {"NK": ["cell_nk"]}
+
+
 def test_an_h5ad_file_is_its_own_table_of_samples(tmp_path):
     people = PEOPLE.loc[BETAS.index].astype(str)
     anndata.AnnData(BETAS, obs=people).write_h5ad(tmp_path / "all.h5ad")
