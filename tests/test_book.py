@@ -118,10 +118,21 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 
 def test_a_run_of_some_chapters_is_no_book_yet(tmp_path):
     (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "parameters.json").write_text('{"seed": 1, "n_folds": 5}')
     (tmp_path / "notebooks").mkdir()
-    for name in list(STEPS_OF)[1:]:
-        (tmp_path / "notebooks" / f"{name}.ipynb").write_text("{}")
+    for name in list(STEPS_OF)[4:]:
+        finished = {"miracle": {"key": "k"}, "papermill": {"parameters": {"seed": 1}}}
+        _write(tmp_path, name, finished)
+    _, second, third, fourth, *_ = STEPS_OF
+    _write(tmp_path, second, {"miracle": {"seal": "as committed"}, "papermill": {}})  # interrupted
+    _write(tmp_path, third, finished | {"papermill": {"parameters": {"seed": 0}}})
+    (tmp_path / "notebooks" / f"{fourth}.ipynb").write_text('{"metadata": {')
+    names = "01_preprocessing, 02_mask_construction, 03_three_stage_training, 04_ablations"
     with pytest.raises(
-        MiracleError, match="has no chapter 01_preprocessing; 'miracle run' without"
+        MiracleError, match=f"has no chapter {names} finished with its parameters; 'miracle run'"
     ):
         build_book(tmp_path)
+
+
+def _write(folder, name, metadata):
+    (folder / "notebooks" / f"{name}.ipynb").write_text(json.dumps({"metadata": metadata}))

@@ -1,10 +1,12 @@
 """Building the book from the notebooks of a run."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
@@ -34,17 +36,19 @@ def build_book(run_dir: str | Path, *, strict: bool = True) -> Path:
     Raises
     ------
     MiracleError
-        ``run_dir`` is no run or lacks chapters, the book's tools are not installed, or the build
-        fails.
+        ``run_dir`` is no run or lacks chapters of its parameters, the book's tools are not
+        installed, or the build fails.
     """
     run_dir = Path(run_dir).resolve()
-    if not (run_dir / "run.json").is_file():
-        raise MiracleError(f"{run_dir} holds no run.json; expected the folder of a run.")
-    executed = {path.stem for path in (run_dir / "notebooks").glob("*.ipynb")}
-    if missing := [name for name in STEPS_OF if name not in executed]:
+    for name in ("run.json", "parameters.json"):
+        if not (run_dir / name).is_file():
+            raise MiracleError(f"{run_dir} holds no {name}; expected the folder of a run.")
+    parameters = json.loads((run_dir / "parameters.json").read_text("utf-8"))
+    paths = [run_dir / "notebooks" / f"{name}.ipynb" for name in STEPS_OF]
+    if missing := [path.stem for path in paths if not _is_finished(path, parameters)]:
         raise MiracleError(
-            f"{run_dir} has no chapter {', '.join(missing)}; 'miracle run' without --chapters "
-            "executes them."
+            f"{run_dir} has no chapter {', '.join(missing)} finished with its parameters; "
+            "'miracle run' without --chapters executes them."
         )
     with needs("book", "The book"):
         import jupyter_book  # noqa: F401
@@ -64,6 +68,16 @@ def build_book(run_dir: str | Path, *, strict: bool = True) -> Path:
             f"the book was not built:\n{answer.stdout[-2000:]}{answer.stderr[-4000:]}"
         )
     return index
+
+
+def _is_finished(notebook: Path, parameters: dict[str, Any]) -> bool:
+    """Whether a chapter was executed to its end, and with the parameters of its run."""
+    try:
+        about = json.loads(notebook.read_text("utf-8")).get("metadata", {})
+    except (FileNotFoundError, ValueError):  # the second: killed while it was written
+        return False
+    given = about.get("papermill", {}).get("parameters", {})
+    return "key" in about.get("miracle", {}) and given.items() <= parameters.items()
 
 
 def _copy_source(folder: Path) -> Path:

@@ -25,8 +25,12 @@ def publish(run: Run) -> dict[str, Path]:
         What there is: samples, model, tables, figures, notebooks, book.
     """
     finished = [name for name in STEPS if run.done(name)]
+    # What earlier parameters or code have made must not stand beside the parameters of now.
+    (run.directory / "samples.h5ad").unlink(missing_ok=True)
     if "samples" in finished:
         _link(run.folder("samples") / "samples.h5ad", run.directory / "samples.h5ad")
+    if "model" not in finished:
+        shutil.rmtree(run.directory / "model", ignore_errors=True)
     for name in ("model", "calibrated"):  # the second is the first, with its held-out scores
         if name in finished:
             _replace(run.folder(name) / "model", run.directory / "model")
@@ -65,7 +69,6 @@ def _add_elsewhere(run: Run) -> None:
 
 def _link(source: Path, target: Path) -> None:
     """Give a large file a second name; a copy where the disk has no such names."""
-    target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:

@@ -276,7 +276,7 @@ def reopen_run(run_dir: str | Path) -> Run:
     if not path.is_file():
         raise MiracleError(f"{run_dir} holds no {path.name}; expected the folder of a run.")
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise MiracleError(f"{path} is damaged: it is not JSON ({error}).") from None
+        values = dict(json.loads(path.read_text("utf-8")))
+    except (TypeError, ValueError) as error:
+        raise MiracleError(f"{path} is damaged: it is no table in JSON ({error}).") from None
     return Run(check_parameters({**values, "run_dir": str(path.parent)}))

@@ -63,6 +63,8 @@ def test_what_is_finished_lies_under_readable_names(run, tmp_path, monkeypatch):
     assert (run.directory / "tables" / "scores" / "MIRACLE.csv").is_file()
     assert "changed" not in (run.directory / "tables" / "model" / "history.csv").read_text()
     assert "changed" not in (folders["model"] / "history.csv").read_text()
+    monkeypatch.setattr(run, "done", lambda name: False)
+    assert publish(run) == {}  # nothing of earlier parameters stays
 
 
 def test_scores_elsewhere_stand_on_the_card_beside_those_within(run, tmp_path, monkeypatch):

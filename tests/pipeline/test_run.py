@@ -134,6 +134,10 @@ def test_a_run_reopened_has_its_parameters_and_cleans_what_it_does_not_need(tmp_
     assert not new_run(tmp_path, seed=1).done("first")
     with pytest.raises(MiracleError, match="holds no parameters.json"):
         reopen_run(tmp_path / "elsewhere")
+    for damaged in ("{", "[1]"):
+        (tmp_path / "parameters.json").write_text(damaged)
+        with pytest.raises(MiracleError, match="is damaged: it is no table in JSON"):
+            reopen_run(tmp_path)
 
 
 def test_nothing_is_fetched_for_a_step_that_was_never_begun(tmp_path, made, monkeypatch):
