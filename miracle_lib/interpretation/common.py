@@ -9,6 +9,7 @@ from scipy.stats import chi2, false_discovery_control, ttest_ind
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
+from miracle_lib.interpretation.moderated import q_values
 from miracle_lib.samples import Samples, as_samples
 
 if TYPE_CHECKING:
@@ -169,8 +170,9 @@ def activity_test(
     -------
     DataFrame
         One row per task, cohort and pathway: n_case, n_control, difference (in SD of the
-        activity; positive: more methylation in cases), p_value (Welch's t), q_value over all
-        rows. Activity of samples that the model was trained on is optimistic.
+        activity; positive: more methylation in cases), p_value (Welch's t; NaN where the activity
+        does not vary), q_value over all rows. Activity of samples that the model was trained on is
+        optimistic.
     """
     samples, rows = as_samples(X, Y, cohort=cohort), []
     for task in samples.tasks:
@@ -186,6 +188,10 @@ def activity_test(
             case, control = values[label == 1], values[label == 0]
             if min(len(case), len(control)) < 2:
                 continue
+            # Where a cohort has no site of a pathway, its activity is the same in all.
+            varies = values.std() > 1e-6
+            p = pd.Series(np.nan, values.columns)
+            p[varies] = ttest_ind(case.loc[:, varies], control.loc[:, varies], equal_var=False)[1]
             rows.append(
                 pd.DataFrame(
                     {
@@ -195,12 +201,12 @@ def activity_test(
                         "n_case": len(case),
                         "n_control": len(control),
                         "difference": (case.mean() - control.mean()).to_numpy(),
-                        "p_value": ttest_ind(case, control, equal_var=False).pvalue,
+                        "p_value": p.to_numpy(),
                     }
                 )
             )
     table = pd.concat(rows, ignore_index=True)
-    return table.assign(q_value=false_discovery_control(table["p_value"]))
+    return table.assign(q_value=q_values(table["p_value"].to_numpy()))
 
 
 def beyond_panels(

@@ -243,19 +243,20 @@ def panel_test(audit: pd.DataFrame, ranking: pd.Series) -> pd.DataFrame:
     DataFrame
         Indexed by panel: kind, n_markers, n_ranked, best_rank, median_percentile, auc (chance
         that a panel site outranks another site), p_value (one-sided Mann-Whitney; NaN without a
-        ranked site), n_agree and n_compared (directions).
+        ranked site), n_agree and n_compared (directions). A marker that is a gene stands at its
+        corrected percentile: its best site would outrank others by choice alone.
     """
-    importance = ranking.abs()
+    percentile = 100 * (1 - (ranking.abs().rank(ascending=False) - 0.5) / len(ranking))
     rows = {}
     for panel, table in audit.groupby("panel", sort=False):
-        sites = table.loc[table["status"] == "ranked", "site"].unique()
-        inside = importance.index.isin(sites)
+        ranked = table[table["status"] == "ranked"].drop_duplicates("site")
+        others = percentile.drop(ranked["site"])
         auc = p = np.nan
-        if 0 < inside.sum() < len(inside):
+        if len(ranked) and len(others):
             u, p = mannwhitneyu(
-                importance[inside], importance[~inside], alternative="greater", method="asymptotic"
+                ranked["percentile"], others, alternative="greater", method="asymptotic"
             )
-            auc = u / inside.sum() / (~inside).sum()
+            auc = u / len(ranked) / len(others)
         rows[panel] = {
             "kind": table["kind"].iloc[0],
             "n_markers": len(table),

@@ -61,6 +61,18 @@ def test_activity_is_oriented_by_methylation_and_tested_per_cohort(study):
     np.testing.assert_allclose(activity.std(ddof=0), 1, atol=1e-6)
 
 
+def test_a_pathway_that_a_cohort_did_not_measure_has_no_p_value_there(study):
+    pathway = study.simulation.truth.pathways.iloc[0]["pathway"]
+    sites = study.mask.members(pathway)["site"].unique()
+    X, rheumatoid = study.X.copy(), study.Y["RA"].notna()
+    X.loc[rheumatoid, sites] = np.nan
+    found = activity_test(study.model, X, study.Y, [pathway], study.obs["cohort"])
+    found = found.set_index("cohort")
+    assert found["p_value"].isna().to_dict() == {"Simulated RA": True, "Simulated SLE": False}
+    assert found.loc["Simulated RA", "difference"] == 0
+    assert found.loc["Simulated SLE", "q_value"] == found.loc["Simulated SLE", "p_value"]
+
+
 def test_a_signal_made_of_inflammation_does_not_survive_it():
     rng = np.random.default_rng(0)
     label = pd.Series(np.repeat([0.0, 1.0], 100))

@@ -93,6 +93,18 @@ def test_panel_test_finds_a_panel_at_the_top(ranking):
     assert found["best_rank"] == 1
 
 
+def test_panel_test_does_not_take_the_best_of_many_sites_for_evidence():
+    rng = np.random.default_rng(0)
+    sites = pd.Index([f"cg{i:08d}" for i in range(1000)])
+    ranking = pd.Series(rng.normal(size=1000), index=sites)
+    genes = np.repeat([f"G{i}" for i in range(8)], 100)  # of a hundred sites each
+    site_gene = pd.DataFrame({"site": sites[:800], "gene": genes})
+    large = panel(*(marker(gene=gene) for gene in pd.unique(genes)))
+    audit = marker_audit(ranking, [large], site_gene=site_gene)
+    assert audit["rank"].max() < 50
+    assert panel_test(audit, ranking).loc["P", "p_value"] > 0.05
+
+
 def test_composition_panel_takes_the_sites_that_differ_between_cells():
     reference = pd.DataFrame(
         {"CD4T": [0.1, 0.5, 0.9], "Gran": [0.9, 0.5, 0.7]},
