@@ -105,21 +105,25 @@ class Member(nn.Module):
             return
         if encoder:
             network.calibrate(self.sites(x, rows), covariates[rows])
-        # Sums over samples of reconstruction, its square, its product with the data, data squared.
+        # Over measured values: reconstruction, its square, its product with the data, data squared.
         sums = torch.zeros(4, network.n_sites, device=x.device)
+        number = torch.zeros(network.n_sites, device=x.device)
         for batch in rows.split(self.chunk):
             sites = self.sites(x, batch)
             expected = network(sites, covariates[batch], sample=False).reconstruction
+            expected = expected.masked_fill(sites == 0, 0.0)
+            number += (sites != 0).sum(0)
             sums[0] += expected.sum(0)
             sums[1] += torch.einsum("ij,ij->j", expected, expected)
             sums[2] += torch.einsum("ij,ij->j", expected, sites)
             sums[3] += torch.einsum("ij,ij->j", sites, sites)
-        mean, square, product, total = sums / len(rows)
+        mean, square, product, total = sums / number.clamp_min(1)
         slope = product / (square - mean.square()).clamp_min(1e-6)
         network.gene_to_site.weight.mul_(slope[network.gene_to_site.edge_output])
         cast(Tensor, network.gene_to_site.bias).copy_(-slope * mean)
         if network.site_logvar is not None:
-            network.site_logvar.copy_((total - slope * product).clamp_min(0.05).log())
+            left = torch.where(number > 0, total - slope * product, 1.0)
+            network.site_logvar.copy_(left.clamp_min(0.05).log())
 
     def fix_activities(self) -> None:
         """Leave the layers from sites to pathway activities out of every training."""
