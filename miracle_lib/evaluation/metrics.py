@@ -275,6 +275,8 @@ def _fold_sd(scores: pd.DataFrame, task: str, name: str) -> float:
 def calibration_curve(scores: pd.DataFrame, n_bins: int = 5) -> pd.DataFrame:
     """Observed share of cases in bins of equal size of the predicted probability.
 
+    Of several repeats, a sample's mean prediction counts.
+
     Parameters
     ----------
     scores : DataFrame
@@ -288,7 +290,8 @@ def calibration_curve(scores: pd.DataFrame, n_bins: int = 5) -> pd.DataFrame:
     """
     rows = []
     for task, table in predictions_of(scores).groupby("task", sort=False):
-        table = table.sort_values("score")
+        # Of several repeats the mean: a patient counts once.
+        table = table.groupby("sample", sort=False)[["label", "score"]].mean().sort_values("score")
         for rows_of_bin in np.array_split(np.arange(len(table)), min(n_bins, len(table))):
             part = table.iloc[rows_of_bin]
             cases, n = int(part["label"].sum()), len(part)

@@ -135,6 +135,17 @@ def test_calibration_curve_bins_by_predicted_probability():
     assert (curve["high"] > curve["observed"]).all()
 
 
+def test_repeats_make_no_patients():
+    label = [0, 0, 0, 1, 1, 1, 0, 1]
+    score = np.array([0.1, 0.1, 0.2, 0.2, 0.8, 0.8, 0.9, 0.9])
+    both = [predictions(label, score + shift, repeat=r) for r, shift in enumerate((-0.05, 0.05))]
+    curve, once = (
+        calibration_curve(scores_of(table), n_bins=2)
+        for table in (pd.concat(both), predictions(label, score))
+    )
+    pd.testing.assert_frame_equal(curve, once)
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_no_rounding_puts_a_share_outside_of_its_interval(label):
     for n in range(2, 50):
