@@ -21,6 +21,7 @@ from miracle_lib.estimator.calibration import at_prevalence, classes, merge, ven
 from miracle_lib.estimator.distances import KINDS
 from miracle_lib.estimator.sample_checks import (
     in_one_text,
+    in_words_of,
     read_sex,
     repeats,
     swapped_sexes,
@@ -245,7 +246,9 @@ def _conditions(
     coder = model._coder
     table = known[[name for name in known if name in coder.levels or name in coder.mean]]
     table = table.reindex(samples)
-    return table.assign(sex=read_sex(table["sex"])) if "sex" in table else table
+    if "sex" in coder.levels and "sex" in table:
+        table = table.assign(sex=in_words_of(coder.levels["sex"], table["sex"]))
+    return table
 
 
 def site_weights(model: MiracleClassifier, task: str) -> pd.Series:

@@ -51,6 +51,18 @@ def read_sex(given: pd.Series) -> pd.Series:
     return given.astype(str).str.strip().str.lower().map(SEXES)
 
 
+def in_words_of(levels: list[str], given: pd.Series) -> pd.Series:
+    """Write sex as a training did, where it is written otherwise.
+
+    Examples
+    --------
+    >>> in_words_of(["female", "male"], pd.Series(["Male", "female", "F"])).to_list()
+    ['male', 'female', 'female']
+    """
+    words = dict(zip(read_sex(pd.Series(levels)), levels, strict=True))
+    return given.where(given.isin(levels), read_sex(given).map(words))
+
+
 def swapped_sexes(given: pd.Series, predicted: pd.Series) -> pd.Series:
     """Say of a sample whose sex is given as another than the one predicted."""
     wrong = given.notna() & predicted.isin(["F", "M"]) & (given != predicted)
