@@ -284,7 +284,10 @@ def list_stages(settings: Settings, stages: Literal["three", "joint"] = "three")
         found = [
             Stage("autoencoder", settings.autoencoder, *first),
             Stage("heads", settings.heads, TASKS, ("heads",), settings.solver),
-            Stage("finetune", settings.finetune, *both, on_trial=exact),
+            # Without heads that were solved for, there is nothing to go back to.
+            Stage(
+                "finetune", settings.finetune, *both, on_trial=exact and settings.heads.epochs > 0
+            ),
         ]
     if along_paths(settings, stages):
         found = [found[1], found[0]]
