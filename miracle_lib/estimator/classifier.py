@@ -296,6 +296,9 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         the same model up to rounding. An array has no names, its order counts.
         """
         self._check_options()
+        self.__dict__.pop(
+            "members_", None
+        )  # a fit that fails leaves no model, half of an older one
         samples = _by_name(self._read(X, Y, cohort, covariates, groups))
         device = self._device_for(samples)
         self._check_ceiling()
@@ -507,7 +510,8 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         Raises
         ------
         MiracleError
-            A column is absent, or a task is not one of the model's or lacks a class.
+            A column is absent, a task is not one of the model's or lacks a class, or a score is no
+            probability.
         """
         check_is_fitted(self, "members_")
         table = scores.attrs.get("predictions", scores)
@@ -520,6 +524,13 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
             self._known_task(task)
             if part["label"].nunique() < 2:
                 raise MiracleError(f"the scores of task {task!r} have one class; expected both.")
+            wrong = part[~(part["label"].isin([0, 1]) & part["score"].between(0, 1))]
+            if len(wrong):
+                label, score = wrong[["label", "score"]].iloc[0]
+                raise MiracleError(
+                    f"the scores of task {task!r} have {score:g} with the label {label:g}; "
+                    "expected probabilities, as predict_proba gives them, with 0 or 1."
+                )
         kept = pd.DataFrame(table)[list(HELD_OUT)].astype(HELD_OUT)
         self.held_out_ = kept.sort_values(list(HELD_OUT), ignore_index=True)  # in no one's order
         return self

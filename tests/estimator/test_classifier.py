@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -283,6 +284,17 @@ def test_stages_can_be_left_out(data, tmp_path):
         X, Y
     )
     assert set(tuned.history_["stage"]) == {"finetune"}
+    assert tuned.fine_tuned_ == [True]
+    assert (tuned.predict_proba(X).std() > 0).all()
+
+
+def test_a_fit_that_fails_leaves_no_model(data):
+    X, Y, _, hierarchy = data
+    model = MiracleClassifier(hierarchy).set_params(**QUICK).fit(X.iloc[::4], Y.iloc[::4])
+    with pytest.raises(MiracleError, match="ceiling has no entry for task 'MS'"):
+        model.set_params(ceiling={"RA": 0.9}).fit(X.iloc[::4], Y.iloc[::4])
+    with pytest.raises(NotFittedError):
+        model.predict_proba(X)
 
 
 def test_history_has_stages_losses_and_one_weight_per_task(fitted):

@@ -184,6 +184,10 @@ def test_scores_that_cannot_calibrate_are_refused(cohorts):
         model.keep_held_out(scores)
     with pytest.raises(MiracleError, match="the scores have no column 'score'"):
         model.keep_held_out(scores.drop(columns="score"))
+    for wrong in ({"score": [0.5, -2.0, 0.5]}, {"label": [1, 0, np.nan]}):
+        both = pd.DataFrame({"task": ["RA"] * 3, "cohort": "a", "label": [1, 0, 1], "score": 0.5})
+        with pytest.raises(MiracleError, match="expected probabilities, as predict_proba gives"):
+            model.keep_held_out(both.assign(**wrong))
 
 
 def test_the_latent_and_the_reconstruction_know_their_cohort(cohorts):
@@ -217,6 +221,20 @@ def test_sex_is_predicted_and_compared(cohorts):
     lacking = X.drop(columns=knowing.sex_.sites)
     without = ml.predict(knowing, lacking, covariates=given.to_frame("sex"))
     assert (without["sex_predicted"] == "not known").all()
+
+
+@pytest.mark.parametrize("words", [("female", "male"), ("F", "M"), (0.0, 1.0)])
+def test_sex_is_read_as_the_training_wrote_it(cohorts, words):
+    _, X, _ = cohorts
+    sex = pd.DataFrame({"sex": [words[row % 2] for row in range(len(X))]}, X.index)
+    training = ml.Training(epochs=(2, 3, 0), keep="last", progress=False)
+    model = ml.MiracleClassifier(cohorts[0].hierarchy, training=training)
+    model.fit(X, labels_of(X).to_frame("RA"), covariates=sex)
+    plain = model.predict_proba(X, covariates=sex)["RA"]
+    given = ml.predict(model, X, covariates=sex)["score[RA]"].dropna()
+    assert len(given) > len(X) / 2
+    np.testing.assert_allclose(given, plain[given.index], rtol=0, atol=1e-12)
+    assert (plain - model.predict_proba(X)["RA"]).abs().max() > 1e-6
 
 
 def test_covariates_that_the_model_was_conditioned_on_are_used(cohorts):

@@ -170,6 +170,21 @@ def test_every_member_starts_from_weights_of_its_own():
     assert drawn == sum(layer.weight.numel() for layer in layers) > 500
 
 
+def test_what_is_missing_does_not_make_a_site_precise():
+    fit = first_fit(make_trainer())
+    x, network = fit.trainer.data.x, fit.member.network
+    fit.calibrate()
+    before = network.site_logvar.clone()
+    site, never = before.topk(2).indices
+    x[:, never] = 0
+    x[::2, site] = 0
+    fit = first_fit(fit.trainer)
+    fit.calibrate()
+    after = fit.member.network.site_logvar
+    assert after[never] == 0  # a standardised value has variance 1
+    assert after[site] > before[site] - 0.2  # half of the values: log 2 less, were zeros counted
+
+
 def test_stages_are_a_list_of_what_counts_and_what_is_trained():
     stages = list_stages(make_settings("paper", (1, 0, 1), None, None))
     assert [(stage.name, stage.losses, stage.on_trial) for stage in stages] == [
@@ -179,6 +194,7 @@ def test_stages_are_a_list_of_what_counts_and_what_is_trained():
     exact = list_stages(make_settings("default", None, None, None))
     assert [stage.solver for stage in exact] == ["adam", "convex", "adam"]
     assert exact[-1].on_trial
+    assert not list_stages(make_settings("default", (1, 0, 1), None, None))[-1].on_trial
     (joint,) = list_stages(make_settings("default", (2, 9, 3), None, None), "joint")
     assert (joint.settings.epochs, joint.trains) == (5, ("autoencoder", "heads"))
 
