@@ -1,4 +1,5 @@
 import ast
+import inspect
 import re
 from base64 import b64decode
 
@@ -8,6 +9,7 @@ import pytest
 from miracle_lib.config import ROOT, Parameters, load_profile
 from miracle_lib.pipeline.notebooks import NOTEBOOKS, STEPS_OF, parameters_of
 from miracle_lib.pipeline.run import STEPS
+from miracle_lib.plots import ewas, interactive, interpretation
 
 IMAGES = {"image/png", "image/svg+xml"}
 PATHS = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -78,6 +80,20 @@ def test_no_algorithm_in_a_notebook(path):
     for cell in code_cells(path):
         for node in ast.walk(ast.parse(cell.source)):
             assert not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.While | ast.Lambda)
+
+
+@EACH
+def test_pictures_name_at_the_false_discovery_rate_of_the_run(path):
+    functions = {**vars(interpretation), **vars(interactive), **vars(ewas)}
+    naming = {
+        name
+        for name, function in functions.items()
+        if inspect.isfunction(function) and "q_value" in inspect.signature(function).parameters
+    }
+    for cell in code_cells(path):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") in naming:
+                assert "q_threshold" in ast.unparse(node), cell.source
 
 
 @EACH

@@ -290,7 +290,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         Notes
         -----
         Above some 2,900 labelled samples the heads keep their inner products in temporary files:
-        192 bytes per pair of samples, 19 GB at 10,000.
+        4.6 GB at 10,000.
 
         Samples are taken in the order of their names: the rows of a table in another order give
         the same model up to rounding. An array has no names, its order counts.

@@ -21,6 +21,7 @@ def library_agreement(
     libraries: Mapping[str, GeneSets],
     *,
     permuted: Sequence[pd.DataFrame] = (),
+    q_value: float = 0.05,
     n_shuffles: int = 300,
     random_state: int = 0,
 ) -> pd.DataFrame:
@@ -43,6 +44,8 @@ def library_agreement(
         Libraries to compare with; one that has the mask's own sets is found to be circular.
     permuted : sequence of DataFrame, optional
         Explanations of networks trained with permuted masks: what agreement is without biology.
+    q_value : float, default 0.05
+        False discovery rate up to which a set counts as enriched.
     n_shuffles : int, default 300
         Shuffles of z over the mask's pathways.
     random_state : int, default 0
@@ -51,7 +54,7 @@ def library_agreement(
     Returns
     -------
     DataFrame
-        Indexed by library: circular, n_sets, n_enriched (q <= 0.05), agreement (Spearman),
+        Indexed by library: circular, n_sets, n_enriched, agreement (Spearman),
         shuffled_mean, p_value (against shuffled z), permuted_mean, permuted_max (NaN without
         permuted masks).
 
@@ -84,7 +87,7 @@ def library_agreement(
         rows[name] = {
             "circular": same > len(library) / 2,
             "n_sets": len(tested),
-            "n_enriched": int((tested["q_value"] <= 0.05).sum()),
+            "n_enriched": int((tested["q_value"] <= q_value).sum()),
             "agreement": observed,
             "shuffled_mean": null.mean(),
             "p_value": (1 + (null >= observed).sum()) / (1 + n_shuffles),

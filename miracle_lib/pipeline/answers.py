@@ -71,6 +71,7 @@ def enriched(run: Run, folder: Path) -> None:
         site_gene(run),
         {**validation_sets(run), "the mask's own": mask_sets(run)},
         permuted=permuted,
+        q_value=run.parameters.q_threshold,
         random_state=run.parameters.seed,
     ).to_csv(folder / "agreement.csv")
 

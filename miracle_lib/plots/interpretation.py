@@ -220,7 +220,9 @@ def shared_map(
 
 
 @styled
-def enrichment_dots(tables: Mapping[str, pd.DataFrame], top: int = 10) -> Figure:
+def enrichment_dots(
+    tables: Mapping[str, pd.DataFrame], top: int = 10, q_value: float = 0.05
+) -> Figure:
     """Draw over-representation: the share of each set's genes hit, size by genes, colour by q.
 
     Parameters
@@ -229,6 +231,8 @@ def enrichment_dots(tables: Mapping[str, pd.DataFrame], top: int = 10) -> Figure
         Per library (or method), the table of ``overrepresentation``.
     top : int, default 10
         Most significant sets of each.
+    q_value : float, default 0.05
+        Limit up to which the title counts sets.
 
     Returns
     -------
@@ -251,8 +255,8 @@ def enrichment_dots(tables: Mapping[str, pd.DataFrame], top: int = 10) -> Figure
         ]
         axes.set_yticks(range(len(table)), labels)
         axes.set_ylim(-0.6, len(table) - 0.4)
-        named = int((tables[name]["q_value"] <= 0.05).sum())
-        axes.set_title(f"{name}: {named} of {len(tables[name])} sets at q ≤ 0.05")
+        named = int((tables[name]["q_value"] <= q_value).sum())
+        axes.set_title(f"{name}: {named} of {len(tables[name])} sets at q ≤ {q_value:g}")
         axes.grid(axis="x", color=BAND, lw=0.6)
     panels[-1].set_xlabel("genes of the set that are hit (%); in brackets and by size: its genes")
     figure.colorbar(image, ax=list(panels), label="-log10 q", shrink=0.6)

@@ -1,6 +1,6 @@
 """Lower triangles of symmetric matrices of labelled pairs: on disk where large, never copied.
 
-At 10,000 pairs one matrix is 0.8 GB, and the heads keep two dozen. They are computed in memory one
+At 10,000 pairs one matrix is 0.8 GB, and the heads keep several. They are computed in memory one
 at a time; a large one is then kept in a temporary file without a name, which is gone when nothing
 refers to it any more, however the process ends.
 """

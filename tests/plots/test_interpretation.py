@@ -74,6 +74,8 @@ def test_enrichment_shows_the_share_of_genes_hit():
     axes = plots.enrichment_dots({"Reactome": table, "KEGG": table}, top=5).axes[0]
     assert sorted(axes.collections[0].get_offsets()[:, 0]) == [10, 50]
     assert axes.get_title() == "Reactome: 1 of 2 sets at q ≤ 0.05"
+    axes = plots.enrichment_dots({"Reactome": table}, q_value=table["q_value"].max()).axes[0]
+    assert axes.get_title().startswith("Reactome: 2 of 2 sets")
 
 
 def test_audit_tells_why_markers_are_missing():
