@@ -1,8 +1,9 @@
 # make book: from a fresh clone to the book.   make test: everything that CI checks.
 PYTHON ?= python3
 BIN := .venv/bin
-# One thread: the same sums, and so the same committed digits, on every machine.
+# One thread and the same kernels: the same sums, and so the committed digits, on every PC.
 export OMP_NUM_THREADS ?= 1
+export OPENBLAS_CORETYPE ?= Haswell
 
 .PHONY: book test notebooks clean
 
