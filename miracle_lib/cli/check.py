@@ -10,7 +10,7 @@ from miracle_lib.cli.common import Mirror, one_sentence
 
 @one_sentence
 def check(
-    profile: Annotated[str, typer.Argument(help="geo, blood, or a YAML file.")],
+    profile: Annotated[str, typer.Argument(help="blood, geo, hospitals, or a YAML file.")],
     mirror: Mirror = None,
 ) -> None:
     """Say in one page what a profile will give, from headers only; exit status 1 if it stops."""

@@ -11,7 +11,9 @@ from miracle_lib.cli.common import Mirror, one_sentence
 
 @one_sentence
 def run(
-    profile: Annotated[str, typer.Option(help="demo, geo, or a YAML file.")] = "demo",
+    profile: Annotated[
+        str, typer.Option(help="demo, blood, geo, hospitals, or a YAML file.")
+    ] = "demo",
     run_dir: Annotated[str, typer.Option(help="Folder of the run.")] = "runs/demo",
     parameter: Annotated[
         list[str] | None, typer.Option("--parameter", "-p", help="key=value; may be repeated.")
