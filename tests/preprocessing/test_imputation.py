@@ -102,3 +102,6 @@ def test_refuses(merged):
         SiteImputer().fit(X * np.nan)
     with pytest.raises(MiracleError, match="'C' was not fitted; known cohorts are Simulated A"):
         SiteImputer().fit(X, cohort=cohort).transform(X, cohort="C")
+    for method in ("mean", "knn"):
+        with pytest.raises(MiracleError, match=r"expected beta values in \[0, 1\]"):
+            SiteImputer(method).fit(X).transform(X * 10)
