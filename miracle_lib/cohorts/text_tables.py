@@ -130,7 +130,8 @@ def _name_field(header: list[str], rows: list[list[str]]) -> int:
     if len(header) < 3 or not only_counts(header[0], [row[0] for row in rows if row[0]]):
         return 0
     second = [row[1] for row in rows if len(row) > 1]
-    return int(are_probes(second) or not PROBE.fullmatch(header[1]))
+    tells_apart = len(set(second)) == len(second)  # which an age or a sex does not
+    return int(are_probes(second) or (tells_apart and not PROBE.fullmatch(header[1])))
 
 
 def only_counts(header: str, cells: Sequence[str]) -> bool:

@@ -248,6 +248,10 @@ def test_rows_that_begin_with_a_running_number(tmp_path):
     assert table.values.tolist() == np.float32([[0.5, 0.25], [0.1, 0.2]]).tolist()
     path.write_text(",sample,cg01,cg02\n0,anna,0.5,0.1\n1,bert,0.25,0.2\n")
     assert read_table(path).samples.tolist() == ["anna", "bert"]
+    path.write_text(",sex,cg01,cg02\n1,0,0.5,0.1\n2,1,0.25,0.2\n3,0,0.5,0.5\n")
+    with pytest.raises(MiracleError, match="column 'sex' is no probe"):
+        read_table(path)
+    assert read_table(path, drop_other=True).samples.tolist() == ["1", "2", "3"]
 
 
 def test_excel_cells_of_text_with_decimal_commas(tmp_path):
