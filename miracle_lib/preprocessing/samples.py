@@ -26,7 +26,8 @@ def predict_sex(adata: AnnData) -> pd.Series:
 
     Samples are split in two along the first principal component of these sites. The group whose
     values are closer to one half is female: one of two X chromosomes is silenced by methylation,
-    and readings of an absent Y are background.
+    and readings of an absent Y are background. As only sites that are unmethylated in men gain by
+    that, a group that differs as much at others is no sex but failed arrays.
 
     Parameters
     ----------
@@ -59,6 +60,9 @@ def predict_sex(adata: AnnData) -> pd.Series:
     weight = np.abs(loadings[:, 0])
     extreme = [np.nansum(weight * np.abs(moments(beta[g])[1] - 0.5)) for g in groups]
     female, male = groups if extreme[0] < extreme[1] else groups[::-1]
+    on_x = _lies_on(adata, "X")[columns]
+    if on_x.any() and not _one_x_is_silenced(beta[female][:, on_x], beta[male][:, on_x]):
+        return unknown
     unknown.iloc[female], unknown.iloc[male] = "F", "M"
     return unknown
 
@@ -200,12 +204,25 @@ def _split(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return order[:cut], order[cut:]
 
 
+def _one_x_is_silenced(female: np.ndarray, male: np.ndarray) -> bool:
+    """Whether two groups differ on X more where the men are unmethylated than elsewhere."""
+    of_women, of_men = (moments(beta_to_m(beta))[1] for beta in (female, male))
+    gap = np.nan_to_num(np.abs(of_women - of_men))
+    low = of_men < 0
+    return bool(gap[low].sum() / max(low.sum(), 1) > gap[~low].sum() / max((~low).sum(), 1))
+
+
 def _sex_sites(adata: AnnData) -> np.ndarray:
     """Return which sites lie on X or Y."""
+    return _lies_on(adata, "X", "Y")
+
+
+def _lies_on(adata: AnnData, *chromosomes: str) -> np.ndarray:
+    """Return which sites lie on some chromosomes; none where these are not known."""
     if "chromosome" not in adata.var:
         return np.zeros(adata.n_vars, bool)
     name = adata.var["chromosome"].astype(str).str.removeprefix("chr").str.upper()
-    return name.isin(["X", "Y"]).to_numpy()
+    return name.isin(chromosomes).to_numpy()
 
 
 def _variable(adata: AnnData, n_sites: int) -> np.ndarray:

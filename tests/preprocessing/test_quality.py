@@ -141,6 +141,13 @@ def test_sex_is_not_guessed_without_evidence(cohort):
     assert finding(clean, report, "sex")[0]["n"] == 0
 
 
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_failed_array_makes_no_men_of_women(cohort, share):
+    women = cohort[cohort.obs["sex"] == "F"].copy()
+    women.X[0] = 0.5 + share * (women.X[0] - 0.5)
+    assert predict_sex(women).isna().all()
+
+
 def test_one_man_among_women_is_found(cohort):
     rows = cohort.obs["sex"] == "F"
     rows.iloc[np.flatnonzero(~rows)[0]] = True
