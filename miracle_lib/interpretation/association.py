@@ -20,6 +20,7 @@ from miracle_lib.samples import align, covariate_table, label_numbers
 
 log = logging.getLogger(__name__)
 
+_WHOLE = 0.9  # sum of cell fractions from which one follows from the others
 _BLOCK = 2048  # sites handled at a time: 700 samples of them take 11 MB
 
 
@@ -268,8 +269,8 @@ def separable_covariates(covariates: pd.DataFrame, min_known: float = 0.9) -> pd
     Returns
     -------
     DataFrame
-        Without columns that are the same in all samples or known of too few, and without the
-        most abundant cell type: fractions sum to one, so that one follows from the others.
+        Without columns that are the same in all samples or known of too few. Of fractions that
+        sum to about one the most abundant is left out: it follows from the others.
 
     Examples
     --------
@@ -280,4 +281,6 @@ def separable_covariates(covariates: pd.DataFrame, min_known: float = 0.9) -> pd
     known = covariates.loc[:, covariates.notna().mean() >= min_known]
     kept = known.loc[:, known.nunique() > 1]
     fractions = [name for name in kept if str(name).startswith("cell_")]
+    if kept[fractions].sum(axis=1).mean() < _WHOLE:
+        return kept
     return kept.drop(columns=kept[fractions].mean().nlargest(1).index)

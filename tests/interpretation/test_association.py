@@ -9,7 +9,11 @@ from scipy.optimize import brentq
 import miracle_lib as ml
 from miracle_lib import MiracleError
 from miracle_lib.interpretation import association, least_squares, moderated
-from miracle_lib.interpretation.association import genomic_control, inflation
+from miracle_lib.interpretation.association import (
+    genomic_control,
+    inflation,
+    separable_covariates,
+)
 from miracle_lib.interpretation.moderated import fit_prior
 from miracle_lib.preprocessing.scale import beta_to_m, m_to_beta
 
@@ -220,3 +224,12 @@ def test_bad_input_is_refused(change, message):
 def test_the_functions_stay_functions_once_their_modules_are_imported():
     assert callable(ml.ewas)
     assert callable(ml.meta_analysis)
+
+
+def test_a_cell_type_is_left_out_only_where_it_follows_from_the_others():
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet([6, 3, 2], 40)
+    cells = pd.DataFrame(shares, columns=["cell_Gran", "cell_T", "cell_B"])
+    assert list(separable_covariates(cells)) == ["cell_T", "cell_B"]
+    assert list(separable_covariates(cells[["cell_Gran"]])) == ["cell_Gran"]
+    assert list(separable_covariates(cells[["cell_T", "cell_B"]])) == ["cell_T", "cell_B"]
