@@ -13,7 +13,7 @@ from torch import Tensor
 
 from miracle_lib.model import TaskHeads
 from miracle_lib.training.prior import Pairs, Prior
-from miracle_lib.training.read_ahead import read_ahead
+from miracle_lib.training.read_ahead import nothing_around, read_ahead
 from miracle_lib.training.relatives import Relatives, moderated_t, prior_variances
 from miracle_lib.training.triangle import Root, kept, square, strips
 
@@ -141,11 +141,12 @@ class Block:
         """Yield the features some at a time, while the next ones of these samples are read."""
         width = self.values.shape[1]
         strips = [slice(start, start + COLUMNS) for start in range(0, width, COLUMNS)]
-        for columns, following in pairwise([*strips, slice(width, width)]):
-            if columns.start == 0:
-                read_ahead(self.values[:, columns], rows)
-            read_ahead(self.values[:, following], rows)
-            yield columns
+        with nothing_around(self.values):
+            for columns, following in pairwise([*strips, slice(width, width)]):
+                if columns.start == 0:
+                    read_ahead(self.values[:, columns], rows)
+                read_ahead(self.values[:, following], rows)
+                yield columns
 
     def _random(self) -> np.ndarray:
         """Return associations of every feature with random directions of the samples."""

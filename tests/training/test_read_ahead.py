@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from miracle_lib.training import read_ahead as module
-from miracle_lib.training.read_ahead import ADVISE, read_ahead
+from miracle_lib.training.read_ahead import nothing_around, read_ahead
 
 PAGES = 64  # of a sample
 OF_PAGE = mmap.PAGESIZE // 4  # values
 
 pytestmark = pytest.mark.skipif(
-    ADVISE is None or not hasattr(os, "posix_fadvise"), reason="the system takes no such advice"
+    not hasattr(os, "posix_fadvise"), reason="the system takes no such advice"
 )
 
 
@@ -74,6 +74,16 @@ def test_read_ahead_leaves_small_values_to_the_system(
     read_ahead(mapped, np.arange(8))
     time.sleep(0.2)
     assert not _present(mapped).any()
+
+
+def test_nothing_around_reads_only_what_is_touched_until_it_ends(mapped: torch.Tensor) -> None:
+    with nothing_around(mapped):
+        assert mapped[2, 7 * OF_PAGE] == (2 * PAGES + 7) * OF_PAGE
+        expected = np.zeros((8, PAGES), bool)
+        expected[2, 7] = True
+        np.testing.assert_array_equal(_present(mapped), expected)
+    assert mapped[5, 7 * OF_PAGE] == (5 * PAGES + 7) * OF_PAGE
+    assert _present(mapped).sum() > 2
 
 
 def test_read_ahead_does_nothing_to_values_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
