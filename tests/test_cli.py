@@ -253,7 +253,7 @@ def test_predict_writes_a_report_with_the_controls_of_its_run(saved, tmp_path):
     found = pd.DataFrame({"attribution": 0.2, "z": 5.0, "q_value": 0.5, "n_sites": 9}, pathways)
     found.loc[pathways[3], "q_value"] = 0.01
     found.to_csv(explained / "RA.csv")
-    (run / "parameters.json").write_text('{"q_threshold": 0.05}')
+    (run / "parameters.json").write_text('{"q_threshold": 0.05, "selection": "none"}')
     own = X.index[X.index.str.startswith("RA")][:3]
     X.loc[own].to_csv(tmp_path / "new.csv")
     words = ["predict", str(tmp_path / "new.csv"), "--run-dir", str(run), "--pages", "2"]

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from miracle_lib.estimator import MiracleClassifier
 
 N_PATHWAYS, N_SITES = 8, 6  # of a sample, and of a pathway
+CHOSEN_BY_LABELS = (
+    "The labels of the same samples chose the sites, so that q-values are too small: read the "
+    "pathways as a ranking."
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +35,13 @@ class Evidence:
         By task, the table of `miracle_lib.explain`.
     q_value : float, default 0.05
         False discovery rate up to which a pathway has survived.
+    caveat : str, default ""
+        Why it is more often wrong than that, as a sentence.
     """
 
     tables: Mapping[str, pd.DataFrame]
     q_value: float = 0.05
+    caveat: str = ""
 
     @classmethod
     def of_run(cls, run_dir: str | Path) -> Self | None:
@@ -56,7 +63,8 @@ class Evidence:
         if not tables:
             return None
         parameters = json.loads((run_dir / "parameters.json").read_text(encoding="utf-8"))
-        return cls(tables, parameters["q_threshold"])
+        caveat = CHOSEN_BY_LABELS if parameters["selection"] == "ttest" else ""
+        return cls(tables, parameters["q_threshold"], caveat)
 
     def survivors(self, task: str) -> pd.DataFrame:
         """Return the rows of the pathways of a task that survived; none of an unknown task."""

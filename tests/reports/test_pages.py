@@ -1,6 +1,7 @@
 """Reports: what stands on the pages, and that nothing else gets onto them."""
 
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -127,10 +128,23 @@ def test_the_evidence_of_a_run_is_read_with_its_limit(tmp_path, model):
     folder.mkdir(parents=True)
     table = survived(model, "a/b", [model.hierarchy_.pathways[0]], q_value=0.15).tables["a/b"]
     table.to_csv(folder / "a%2Fb.csv")
-    (tmp_path / "parameters.json").write_text('{"q_threshold": 0.2}')
+    given = tmp_path / "parameters.json"
+    given.write_text('{"q_threshold": 0.2, "selection": "variance"}')
     found = Evidence.of_run(tmp_path)
+    assert not found.caveat
     assert list(found.survivors("a/b").index) == [model.hierarchy_.pathways[0]]
     assert found.survivors("another").empty
+    given.write_text('{"q_threshold": 0.2, "selection": "ttest"}')
+    assert "read the pathways as a ranking" in Evidence.of_run(tmp_path).caveat
+
+
+def test_pathways_of_sites_that_the_labels_chose_are_no_more_than_a_ranking(tmp_path, model, X):
+    task = model.tasks_[0]
+    evidence = survived(model, task, model.hierarchy_.pathways[:2])
+    for caveat in ("", "Q-values are too small."):
+        said = report(tmp_path, model, X.iloc[:1], evidence=replace(evidence, caveat=caveat))
+        for page in (said[0], said[1][0]):
+            assert ("Q-values are too small." in text_of(page)) is bool(caveat)
 
 
 def test_pages_go_first_to_samples_that_need_a_look(tmp_path, model, X):
