@@ -270,36 +270,14 @@ class Prediction:
         if samples.cohort is not None:
             return np.repeat(samples.cohort.to_numpy()[:, None], len(self.tasks_), axis=1)
         X = samples.values
-        columns = [self._nearest_cohort(X, self._cohorts_of[task]) for task in self.tasks_]
+        columns = [self.standardizer_.nearest(X, self._cohorts_of[task]) for task in self.tasks_]
         return np.stack(columns, axis=1)
 
     def _one_cohort(self, samples: Samples) -> np.ndarray:
         """Return one cohort per sample: as given, or the nearest."""
         if samples.cohort is not None:
             return samples.cohort.to_numpy()
-        return self._nearest_cohort(samples.values, self.standardizer_.cohorts_)
-
-    def _nearest_cohort(self, X: pd.DataFrame, candidates: list[str]) -> np.ndarray:
-        """Return the cohort whose mean training profile is nearest to each sample.
-
-        The distance is a mean over the sites that the sample and the cohort have; a cohort with
-        less than half as many of them as another has is not considered.
-        """
-        if len(candidates) == 1:
-            return np.full(len(X), candidates[0], dtype=object)
-        common = self.standardizer_.sd_.mean()
-        measured = X[self.sites_].notna().to_numpy()
-        distance = np.empty((len(X), len(candidates)))
-        shared = np.empty_like(distance)
-        for column, name in enumerate(candidates):
-            # In units of one SD per site, so that a cohort that spreads widely is not favoured.
-            z = self.standardizer_.transform(X, cohort=name)
-            z *= (self.standardizer_.sd_.loc[name] / common).fillna(0)
-            learnt = self.standardizer_.mean_.loc[name].notna().to_numpy()
-            shared[:, column] = measured[:, learnt].sum(axis=1)
-            distance[:, column] = np.square(z).sum(axis=1) / np.maximum(shared[:, column], 1)
-        distance[shared < shared.max(axis=1, keepdims=True) / 2] = np.inf
-        return np.array(candidates, dtype=object)[np.argmin(distance, axis=1)]
+        return self.standardizer_.nearest(samples.values)
 
     def logit_module(self, task: str) -> TaskLogit:
         """Return a torch module from standardised input (batch, n_sites) to a task's logit.
@@ -315,7 +293,7 @@ class Prediction:
         samples, candidates = self._complete(X), self._cohorts_of[self._known_task(task)]
 
         def nearest(part: Samples) -> pd.DataFrame:
-            return pd.DataFrame(self._nearest_cohort(part.values, candidates), part.names)
+            return pd.DataFrame(self.standardizer_.nearest(part.values, candidates), part.names)
 
         cohort = by_parts(nearest, samples)[0].to_numpy()
         z = standardized(self.standardizer_, samples.values, cohort)

@@ -322,18 +322,16 @@ class _Prepared:
                 )
         else:
             self.first = CohortStandardizer().fit(samples.values, cohort=samples.cohort)
-            # New samples of a task are read with the statistics of its largest cohort.
-            self.cohort = None if samples.cohort is None else samples.cohort.mode()[0]
         self.prepare = recipe.prepare()
-        self.values = self.prepare.fit_transform(self._read(samples), y)
+        self.values = self.prepare.fit_transform(self._read(samples, samples.cohort), y)
 
-    def _read(self, samples: Samples) -> np.ndarray:
-        """Return coded covariates or standardised sites."""
+    def _read(self, samples: Samples, cohort: pd.Series | None = None) -> np.ndarray:
+        """Return coded covariates, or sites standardised by a cohort: by default the nearest."""
         if isinstance(self.first, CovariateCoder):
             coded = self.first.encode(samples.covariates).astype(float)
             return coded if self.first.mean else np.zeros((len(samples), 1))
-        cohort = self.cohort if samples.cohort is None else samples.cohort
-        return self.first.transform(samples.values, cohort=cohort).to_numpy(float)
+        of = self.first.nearest(samples.values) if cohort is None else cohort
+        return self.first.transform(samples.values, cohort=of).to_numpy(float)
 
     def transform(self, samples: Samples) -> np.ndarray:
         """Same steps for other samples."""

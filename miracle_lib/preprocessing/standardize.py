@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -181,6 +181,47 @@ class CohortStandardizer(SiteTransformer):
     def fit_transform(self, X: Any, y: Any = None, cohort: Any = None) -> pd.DataFrame:
         """Fit, then transform the same samples; see ``fit`` and ``transform``."""
         return self.fit(X, y, cohort).transform(X, cohort)
+
+    def nearest(self, X: Any, cohorts: Sequence[str] | None = None) -> np.ndarray:
+        """Return the cohort whose mean profile is nearest to each sample.
+
+        The distance is a mean over the sites that the sample and the cohort have; a cohort with
+        less than half as many of them as another has is not considered.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_samples, n_sites)
+            As for `transform`.
+        cohorts : sequence of str, optional
+            Those considered. Default: all.
+
+        Returns
+        -------
+        ndarray of str, shape (n_samples,)
+
+        Examples
+        --------
+        >>> X = pd.DataFrame({"cg1": [0.1, 0.2, 0.7, 0.8]})
+        >>> CohortStandardizer().fit(X, cohort=["A", "A", "B", "B"]).nearest(X).tolist()
+        ['A', 'A', 'B', 'B']
+        """
+        check_is_fitted(self)
+        X, cohorts = self._known(X), list(self.cohorts_ if cohorts is None else cohorts)
+        if len(cohorts) == 1:
+            return np.full(len(X), cohorts[0], dtype=object)
+        common = self.sd_.mean()
+        measured = X[self.mean_.columns].notna().to_numpy()
+        distance = np.empty((len(X), len(cohorts)))
+        shared = np.empty_like(distance)
+        for column, name in enumerate(cohorts):
+            # In units of one SD per site, so that a cohort that spreads widely is not favoured.
+            z = self.transform(X, cohort=name)
+            z *= (self.sd_.loc[name] / common).fillna(0)
+            learnt = self.mean_.loc[name].notna().to_numpy()
+            shared[:, column] = measured[:, learnt].sum(axis=1)
+            distance[:, column] = np.square(z).sum(axis=1) / np.maximum(shared[:, column], 1)
+        distance[shared < shared.max(axis=1, keepdims=True) / 2] = np.inf
+        return np.array(cohorts, dtype=object)[np.argmin(distance, axis=1)]
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the fitted sites."""

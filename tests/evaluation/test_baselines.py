@@ -63,6 +63,17 @@ def test_new_samples_are_read_with_the_statistics_of_the_tasks_cohort(planted):
     second = PerTaskBaseline().fit(shifted, Y, cohort).predict_proba(shifted)
     for task, rows in (("RA", cohort == "one"), ("MS", cohort == "two")):
         assert np.allclose(first[task][rows], second[task][rows], atol=1e-4)
+    # Nor of a task that both cohorts have.
+    one = Y.bfill(axis=1)[["RA"]]
+    first = PerTaskBaseline().fit(X, one, cohort).predict_proba(X)
+    second = PerTaskBaseline().fit(shifted, one, cohort).predict_proba(shifted)
+    assert np.allclose(first, second, atol=1e-4)
+
+
+def test_a_cohort_may_be_in_one_inner_fold_alone(planted):
+    X, Y, cohort, _ = planted
+    rare = np.where(np.arange(len(X)) == 0, "three", cohort)
+    assert PerTaskBaseline().fit(X, Y, rare).predict_proba(X).notna().all(axis=None)
 
 
 def test_a_task_with_two_cohorts_does_not_learn_their_level(planted):
