@@ -53,6 +53,20 @@ class StoredValues:
         self._rows, self._sites = map(np.arange, self._stored_shape)  # which are wanted
         self._size = _expected_size(array)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Say where an HDF5 file lies: another process has to open it for itself."""
+        if not hasattr(self.array, "file"):
+            return vars(self)
+        return vars(self) | {"array": (self.array.file.filename, self.array.name)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if isinstance(self.array, tuple):
+            import h5py
+
+            file, name = self.array
+            self.array = h5py.File(file, "r")[name]
+
     @property
     def shape(self) -> tuple[int, int]:
         """Number of samples and of sites."""

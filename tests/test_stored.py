@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import shutil
 import warnings
 
@@ -15,6 +16,7 @@ from miracle_lib import (
     MiracleError,
     Samples,
     Training,
+    cross_validate,
     explain,
     merge_cohorts,
     read_store,
@@ -79,6 +81,27 @@ def test_sites_a_store_lacks_are_missing(study):
     pd.testing.assert_frame_equal(
         model.predict_proba(few), model.predict_proba(samples.values.iloc[:, :250]), atol=1e-5
     )
+
+
+def test_cross_validation_has_the_scores_of_values_in_memory(study):
+    folder, samples, mask, _ = study
+    model = MiracleClassifier(mask, training=Training(epochs=(0, 3, 0), progress=False))
+    stored = Samples.from_anndata(read_store(folder / "all.h5ad"))
+    found, expected = (
+        cross_validate(model, each, n_splits=2).attrs["predictions"] for each in (stored, samples)
+    )
+    assert found["sample"].tolist() == expected["sample"].tolist()
+    given = MiracleClassifier(mask, training=Training(epochs=(0, 1, 0), progress=False))
+    given.fit(stored.values, stored.labels, cohort=stored.cohort)
+    assert given.feature_names_in_.tolist() == samples.sites.tolist()
+    np.testing.assert_allclose(found["score"], expected["score"], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["all.h5ad", "all.zarr"])
+def test_another_process_opens_the_store_for_itself(study, name):
+    values = Samples.from_anndata(read_store(study[0] / name)).values.iloc[[3, 1]]
+    sent = pickle.loads(pickle.dumps(values))
+    pd.testing.assert_frame_equal(sent.load(), values.load())
 
 
 def test_rows_are_chosen_without_reading_and_come_in_the_order_asked_for(study):

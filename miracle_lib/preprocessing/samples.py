@@ -11,6 +11,7 @@ from anndata import AnnData
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.scale import beta_to_m
 from miracle_lib.preprocessing.table import blocks, moments
+from miracle_lib.stored import StoredValues
 
 MIN_SEX_SITES = 10  # with fewer X and Y sites the two groups are not reliable
 _SEPARATION = 4.0  # distance of the two groups' means in within-group SDs
@@ -143,13 +144,16 @@ def duplicate_pairs(adata: AnnData, threshold: float = 0.99, n_sites: int = 1000
 
 
 def copies(
-    X: pd.DataFrame, cohort: np.ndarray, threshold: float = 0.99, n_sites: int = 1000
+    X: pd.DataFrame | StoredValues,
+    cohort: np.ndarray,
+    threshold: float = 0.99,
+    n_sites: int = 1000,
 ) -> pd.DataFrame:
     """Find samples that are copies of each other in a table of several cohorts.
 
     Parameters
     ----------
-    X : DataFrame of shape (n_samples, n_sites)
+    X : DataFrame or StoredValues, shape (n_samples, n_sites)
         Beta values. Of more than 40,000 sites some 20,000 to 40,000, evenly spaced, are looked at.
     cohort : array of shape (n_samples,)
         Cohort of each sample; a cohort of fewer than 10 is left out, as are tables of fewer than
@@ -162,7 +166,11 @@ def copies(
     DataFrame
         As of `duplicate_pairs`.
     """
-    X = X.iloc[:, :: max(1, X.shape[1] // 20_000)]
+    step = max(1, X.shape[1] // 20_000)
+    if isinstance(X, StoredValues):
+        X = X.reindex(columns=X.columns[::step]).load()
+    else:
+        X = X.iloc[:, ::step]
     tables = [pd.DataFrame(columns=["sample", "copy", "correlation"])]
     for name in pd.unique(cohort) if X.shape[1] >= 100 else ():
         part = X[cohort == name]
