@@ -50,7 +50,7 @@ class Checkpoint:
             return self._set_aside(
                 self.path, "was made by another version of the code or of its packages"
             )
-        return torch.load(io.BytesIO(content), weights_only=True)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
     def _set_aside(self, path: Path, problem: str) -> dict[str, Any]:
         """Keep a file that is no state under another name, say so, and start anew."""
