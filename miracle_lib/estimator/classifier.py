@@ -295,10 +295,16 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
         Samples are taken in the order of their names: the rows of a table in another order give
         the same model up to rounding. An array has no names, its order counts.
         """
+        before = dict(vars(self))
+        try:
+            return self._fit(X, Y, cohort, covariates, groups)
+        except BaseException:  # an older model stays whole, with nothing of the fit that failed
+            self.__dict__ = before
+            raise
+
+    def _fit(self, X: Any, Y: Any, cohort: Any, covariates: Any, groups: Any) -> Self:
+        """Train; see `fit`."""
         self._check_options()
-        self.__dict__.pop(
-            "members_", None
-        )  # a fit that fails leaves no model, half of an older one
         samples = _by_name(self._read(X, Y, cohort, covariates, groups))
         device = self._device_for(samples)
         self._check_ceiling()
@@ -329,9 +335,10 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
             Y, self.classes_ = labels_of_vector(y, samples.names)
         if Y is not None:
             samples = samples.replace(labels=Y)
-        require_both_classes(samples.labels)
+        require_both_classes(samples)
         self.tasks_ = samples.tasks
-        self._keep_sites(samples.sites, named=isinstance(X, Samples | AnnData | pd.DataFrame))
+        tables = Samples | AnnData | StoredValues | pd.DataFrame
+        self._keep_sites(samples.sites, named=isinstance(X, tables))
         return samples
 
     def _keep_sites(self, sites: pd.Index, named: bool) -> None:

@@ -62,18 +62,21 @@ def labels_of_vector(y: Any, names: pd.Index) -> tuple[pd.Series, np.ndarray]:
     return pd.Series(labels, index, name=str(name)), classes
 
 
-def require_both_classes(labels: pd.DataFrame) -> None:
-    """Refuse a fit without tasks, or a task without two samples of each class."""
+def require_both_classes(samples: Samples) -> None:
+    """Refuse a fit without tasks, or a task without two subjects of each class for inner folds."""
+    labels, subject = samples.labels, samples.subject
     if labels.shape[1] == 0:
         raise MiracleError(
             "requires y to be passed, but the target y is None: there is no task to learn"
         )
     for task, column in labels.items():
-        cases, controls = (int((column == value).sum()) for value in (1, 0))
+        units = column.index if subject is None else subject
+        cases, controls = (units[(column == value).to_numpy()].nunique() for value in (1, 0))
         if min(cases, controls) < 2:
+            different = "" if subject is None else " of different subjects"
             raise MiracleError(
-                f"task {task!r} has {cases} cases and {controls} controls; at least 2 of each "
-                "class are expected"
+                f"task {task!r} has {cases} cases and {controls} controls{different}; at least 2 "
+                "of each class are expected"
             )
 
 

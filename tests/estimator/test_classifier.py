@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
@@ -288,13 +287,22 @@ def test_stages_can_be_left_out(data, tmp_path):
     assert (tuned.predict_proba(X).std() > 0).all()
 
 
-def test_a_fit_that_fails_leaves_no_model(data):
+def test_repeated_measures_of_one_case_are_one_case(data):
+    X, Y, obs, hierarchy = data
+    subject = obs["subject"].astype(object).mask(Y["MS"] == 1, "one")
+    words = r"task 'MS' has 1 cases and \d+ controls of different subjects; at least 2 of each"
+    with pytest.raises(MiracleError, match=words):
+        MiracleClassifier(hierarchy).fit(X, Y, groups=subject)
+
+
+def test_a_fit_that_fails_leaves_the_model_as_it_was(data):
     X, Y, _, hierarchy = data
     model = MiracleClassifier(hierarchy).set_params(**QUICK).fit(X.iloc[::4], Y.iloc[::4])
-    with pytest.raises(MiracleError, match="ceiling has no entry for task 'MS'"):
-        model.set_params(ceiling={"RA": 0.9}).fit(X.iloc[::4], Y.iloc[::4])
-    with pytest.raises(NotFittedError):
-        model.predict_proba(X)
+    before = model.predict_proba(X)
+    renamed = Y.iloc[::4].rename(columns={"MS": "SLE"})
+    with pytest.raises(MiracleError, match="ceiling has no entry for task 'SLE'"):
+        model.set_params(ceiling={"RA": 0.9}).fit(X.iloc[::4, 50:], renamed)
+    pd.testing.assert_frame_equal(model.predict_proba(X), before)
 
 
 def test_history_has_stages_losses_and_one_weight_per_task(fitted):
