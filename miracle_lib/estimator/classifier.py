@@ -289,7 +289,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
 
         Notes
         -----
-        Above some 2,900 labelled samples the heads keep their inner products in temporary files:
+        Above some 1,400 labelled samples the heads keep their inner products in temporary files:
         4.6 GB at 10,000.
 
         Samples are taken in the order of their names: the rows of a table in another order give

@@ -14,7 +14,7 @@ from scipy.linalg.blas import dtrmv, dtrsv
 
 from miracle_lib.stored import scratch_array
 
-IN_MEMORY = 2**26  # bytes of a matrix that stays in memory: 2,896 pairs
+IN_MEMORY = 2**24  # bytes of a matrix that stays in memory: 1,448 pairs
 WIDTH = 256  # columns handled at a time: narrow strips compute little above the diagonal
 
 
