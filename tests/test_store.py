@@ -236,7 +236,7 @@ def test_each_kind_of_change_outside_makes_again_what_reads_it(real, file, old, 
 )
 def test_each_manifest_is_part_of_the_key_of_who_reads_it(tmp_path, monkeypatch, kind, again):
     before = keys(tmp_path, "demo")
-    monkeypatch.setitem(inputs.READERS, kind, lambda profile, mirror: "other")
+    monkeypatch.setitem(inputs.READERS, kind, lambda *_: "other")
     after = keys(tmp_path, "demo")
     assert before[again] != after[again]
     assert before["cohorts"] == after["cohorts"]
