@@ -116,6 +116,13 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
         build_book(tmp_path)
 
 
+def test_damaged_parameters_of_a_run_are_refused(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "parameters.json").write_text('{"seed": ')
+    with pytest.raises(MiracleError, match=r"parameters.json is damaged: it is no table in JSON"):
+        build_book(tmp_path)
+
+
 def test_a_run_of_some_chapters_is_no_book_yet(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     (tmp_path / "parameters.json").write_text('{"seed": 1, "n_folds": 5}')

@@ -11,6 +11,7 @@ from typing import Any
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
 from miracle_lib.pipeline.notebooks import STEPS_OF
+from miracle_lib.pipeline.run import kept_parameters
 from miracle_lib.resources import BOOK, ROOT
 
 # The package has no __main__, and the command may not be on the PATH.
@@ -40,10 +41,9 @@ def build_book(run_dir: str | Path, *, strict: bool = True) -> Path:
         installed, or the build fails.
     """
     run_dir = Path(run_dir).resolve()
-    for name in ("run.json", "parameters.json"):
-        if not (run_dir / name).is_file():
-            raise MiracleError(f"{run_dir} holds no {name}; expected the folder of a run.")
-    parameters = json.loads((run_dir / "parameters.json").read_text("utf-8"))
+    if not (run_dir / "run.json").is_file():
+        raise MiracleError(f"{run_dir} holds no run.json; expected the folder of a run.")
+    parameters = kept_parameters(run_dir)
     paths = [run_dir / "notebooks" / f"{name}.ipynb" for name in STEPS_OF]
     if missing := [path.stem for path in paths if not _is_finished(path, parameters)]:
         raise MiracleError(

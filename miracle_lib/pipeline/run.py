@@ -272,6 +272,12 @@ def reopen_run(run_dir: str | Path) -> Run:
     MiracleError
         The folder holds no run, or its parameters are damaged.
     """
+    values = kept_parameters(run_dir)
+    return Run(check_parameters({**values, "run_dir": str(Path(run_dir).absolute())}))
+
+
+def kept_parameters(run_dir: str | Path) -> dict[str, Any]:
+    """Read the parameters that the folder of a run was made with; raises as `reopen_run`."""
     path = Path(run_dir).absolute() / "parameters.json"
     if not path.is_file():
         raise MiracleError(f"{run_dir} holds no {path.name}; expected the folder of a run.")
@@ -279,4 +285,4 @@ def reopen_run(run_dir: str | Path) -> Run:
         values = dict(json.loads(path.read_text("utf-8")))
     except (TypeError, ValueError) as error:
         raise MiracleError(f"{path} is damaged: it is no table in JSON ({error}).") from None
-    return Run(check_parameters({**values, "run_dir": str(path.parent)}))
+    return values
