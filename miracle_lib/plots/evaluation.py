@@ -10,7 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from miracle_lib.plots.style import BAND, COLOURS, MARKERS, OTHER, OWN, new_figure, styled
+from miracle_lib.plots.style import (
+    BAND,
+    COLOURS,
+    MARKERS,
+    OTHER,
+    OWN,
+    empty_figure,
+    new_figure,
+    styled,
+)
 
 NAMES = {
     "auroc": "AUROC",
@@ -197,7 +206,10 @@ def site_curve(curve: pd.DataFrame) -> Figure:
     Returns
     -------
     Figure
+        Says so where there were too few sites to choose among.
     """
+    if curve.empty:
+        return empty_figure("the data have no more sites than the smallest choice of the grid")
     curve = curve.sort_values("n_sites", na_position="last")
     last = curve["n_sites"].max()
     x = curve["n_sites"].fillna(last * 2.5)

@@ -11,7 +11,17 @@ from matplotlib.figure import Figure
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.interpretation.association import inflation
-from miracle_lib.plots.style import BAND, COLOURS, HYPER, HYPO, INK, PLAIN, new_figure, styled
+from miracle_lib.plots.style import (
+    BAND,
+    COLOURS,
+    HYPER,
+    HYPO,
+    INK,
+    PLAIN,
+    empty_figure,
+    new_figure,
+    styled,
+)
 
 _LEAST = 1e-300  # p-values that underflow are drawn here
 _GAP = 1e7  # bases between two chromosomes
@@ -74,9 +84,7 @@ def manhattan(table: pd.DataFrame, positions: pd.DataFrame, q_value: float = 0.0
     """
     places, ticks = along_the_genome(positions.reindex(table.index))
     if places.empty:
-        figure = new_figure(1)
-        figure.text(0.5, 0.5, "no site has a known position", ha="center", va="center")
-        return figure
+        return empty_figure("no site has a known position")
     figure = new_figure(3.2)
     axes = figure.subplots()
     height = evidence(table["p_value"].reindex(places.index))

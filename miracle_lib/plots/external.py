@@ -11,16 +11,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
 from miracle_lib.plots.evaluation import NAMES
-from miracle_lib.plots.style import BAND, COLOURS, MARKERS, OTHER, OWN, new_figure, styled
+from miracle_lib.plots.style import (
+    BAND,
+    COLOURS,
+    MARKERS,
+    OTHER,
+    OWN,
+    empty_figure,
+    new_figure,
+    styled,
+)
 
 PLACES = {"within": ("within the training cohort", OTHER), "without": ("in the other", OWN)}
-
-
-def _nothing(text: str) -> Figure:
-    """A figure that says why it is empty."""
-    figure = new_figure(0.8)
-    figure.text(0.5, 0.5, text, ha="center", va="center")
-    return figure
 
 
 @styled
@@ -40,7 +42,7 @@ def within_and_without(scores: pd.DataFrame, view: str = "as it is") -> Figure:
     """
     table = scores[(scores["metric"] == "auroc") & (scores["view"] == view)]
     if table.empty:
-        return _nothing("no disease of this run has a second cohort")
+        return empty_figure("no disease of this run has a second cohort")
     pairs = list(table.groupby(["train", "test"], sort=False))
     methods = list(dict.fromkeys(table["method"]))
     figure, grid = _panels(pairs, 0.9 + 0.3 * len(methods))
@@ -77,7 +79,7 @@ def causes(
         Bands: the score of the first method within its cohort, as it is.
     """
     if scores.empty:
-        return _nothing("no disease of this run has a second cohort")
+        return empty_figure("no disease of this run has a second cohort")
     pairs = list(scores.groupby(["train", "test"], sort=False))
     figure = new_figure(0.5 + 2.1 * len(pairs))
     grid = figure.subplots(len(pairs), len(metrics), sharex="col", squeeze=False)
@@ -114,7 +116,7 @@ def rounds(scores: pd.DataFrame, method: str = "MIRACLE") -> Figure:
     """
     table = scores[(scores["metric"] == "auroc") & (scores["method"] == method)]
     if table.empty:
-        return _nothing("no disease of this run has a second cohort")
+        return empty_figure("no disease of this run has a second cohort")
     tests = list(table.groupby(["task", "test"], sort=False))
     most = max(part["train"].nunique() for _, part in tests)
     figure, grid = _panels(tests, 1.0 + 0.35 * most, columns=1)
@@ -153,7 +155,7 @@ def learning(curve: pd.DataFrame) -> Figure:
     1
     """
     if curve.empty:
-        return _nothing("no task of this run is large enough, or there is one disease only")
+        return empty_figure("no task of this run is large enough, or there is one disease only")
     tasks = list(curve.groupby("task", sort=False))
     figure = new_figure(3.4, width=1.0 + 3.5 * len(tasks))
     grid = figure.subplots(1, len(tasks), sharey=True, squeeze=False).ravel()

@@ -255,18 +255,20 @@ def questions(
     )
     tried = policies.dropna(subset=["difference"])
     apart = tried[(tried["low"] > 0) | (tried["high"] < 0)]
-    best = sites.loc[sites["auroc"].idxmax()]
+    chosen = "the data have too few sites to choose among"
+    if len(sites):
+        best = sites.loc[sites["auroc"].idxmax()]
+        chosen = (
+            f"the AUROC is highest with {_plain(best['level'])} sites per task "
+            f"({best['auroc']:.2f}, {best['low']:.2f} to {best['high']:.2f})"
+        )
     weighted = (
         f"{len(apart)} of {len(tried)} weighting policies {_verb(len(apart), 'differs', 'differ')} "
         "from the paper's beyond the interval"
     )
     if (tried["difference"] == 0).all():
         weighted = "all weighting policies are one, as where there is one task"
-    own = (
-        f"on the run's own folds {weighted}, and the AUROC is highest with "
-        f"{_plain(best['level'])} sites per task ({best['auroc']:.2f}, "
-        f"{best['low']:.2f} to {best['high']:.2f})"
-    )
+    own = f"on the run's own folds {weighted}, and {chosen}"
     limit = "simulated effects follow the annotation they were planted on; real ones need not"
     return _opening(simulated, own, limit)
 

@@ -78,6 +78,27 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(min(width, WIDTH), height), layout="constrained")
 
 
+def empty_figure(text: str) -> Figure:
+    """Make a figure that says why it is empty.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> empty_figure("no site has a known position").texts[0].get_text()
+    'no site has a known position'
+    """
+    figure = new_figure(0.8)
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure
+
+
 def shorten(name: str, length: int) -> str:
     """Leave out the middle of a long name: names of pathways differ at both ends.
 

@@ -22,6 +22,8 @@ from miracle_lib.studies.replicates import (
 )
 
 MODELS = ("masked", "masked + sites", "dense")
+SITE_CURVE = ["level", "n_sites", "auroc", "low", "high"]
+SITE_CURVE += ["spearman", "top_overlap", "expected_overlap"]
 
 HIDDEN: dict[str, dict[str, Any]] = {
     "small": {"outside": (0.0, 0.5, 1.0), "n_replicates": 2, "n": 60, "n_sites": 1000}
@@ -309,7 +311,7 @@ def site_curve(ablations: Ablations, top: int = 10, random_state: int = 0) -> pd
     Parameters
     ----------
     ablations : Ablations
-        With the comparison "sites".
+        Those of the comparison "sites" are looked at.
     top : int, default 10
         Length of the compared lists of pathways.
 
@@ -318,16 +320,18 @@ def site_curve(ablations: Ablations, top: int = 10, random_state: int = 0) -> pd
     DataFrame
         level, n_sites (per task; NaN for all), auroc, low, high (mean over tasks, bootstrap),
         spearman, top_overlap, expected_overlap (means over tasks; see
-        :func:`ranking_stability`).
+        :func:`ranking_stability`). No row where the data have too few sites to choose among: the
+        grid has no such comparison then.
     """
-    comparison = ablations.grid.comparisons["sites"]
     rows = []
     for level, scores in ablations.levels("sites").items():
         summary = summarise(scores, ("auroc",), random_state=random_state).iloc[-1]
         here = ablations.pathways
         here = here[(here["comparison"] == "sites") & (here["level"] == level)]
         stability = ranking_stability(here, top).drop(columns=["task", "n_pairs"]).mean()
-        row = {"level": level, "n_sites": comparison.levels[level].n_sites}
+        n_sites = ablations.grid.comparisons["sites"].levels[level].n_sites
+        row = {"level": level, "n_sites": n_sites}
         row |= {"auroc": summary["estimate"], "low": summary["low"], "high": summary["high"]}
         rows.append(row | stability.to_dict())
-    return pd.DataFrame(rows).sort_values("n_sites", na_position="last", ignore_index=True)
+    table = pd.DataFrame(rows, columns=SITE_CURVE)
+    return table.sort_values("n_sites", na_position="last", ignore_index=True)

@@ -70,6 +70,8 @@ def test_site_curve_puts_all_at_the_right_end():
     figure = plots.site_curve(curve)
     labels = [tick.get_text() for tick in figure.axes[0].get_xticklabels()]
     assert labels == ["50", "200", "all"]
+    (said,) = plots.site_curve(curve.iloc[:0]).texts
+    assert "no more sites than the smallest choice of the grid" in said.get_text()
 
 
 def test_calibration_and_patterns_and_policies_draw_what_they_are_given():

@@ -173,6 +173,8 @@ def test_open_questions_keep_simulations_and_the_run_apart():
     assert "highest with all sites per task (0.80, 0.70 to 0.90)" in text
     alone = openings.questions(sharing, hidden, policies.assign(difference=[None, 0, 0]), sites)
     assert "all weighting policies are one, as where there is one task" in alone
+    few = openings.questions(sharing, hidden, policies, sites.iloc[:0])
+    assert "and the data have too few sites to choose among. *What" in few
 
 
 def test_the_paper_is_opened_with_its_scores_and_sentences():

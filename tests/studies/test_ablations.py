@@ -138,6 +138,17 @@ def test_policy_and_site_tables(ablations):
     assert curve["top_overlap"].between(0, 1).all()
 
 
+def test_where_no_fewer_sites_can_be_chosen_their_curve_is_empty():
+    nothing = pd.DataFrame()
+    grid = load_ablations().at("small", 50)
+    curve = site_curve(Ablations(grid, scores={}, fits=nothing, pathways=nothing))
+    assert "sites" not in grid.comparisons
+    assert curve.empty
+    assert {"level", "n_sites", "auroc", "top_overlap"} <= set(curve)
+    more = load_ablations().at("small", 51).comparisons["sites"]
+    assert list(more.levels) == ["all", "50"]
+
+
 def test_single_task_sees_no_other_task(data):
     X, Y, cohort = data["X"], data["Y"], data["cohort"]
     estimator = SingleTask(PerTaskBaseline("logistic_l2"))
