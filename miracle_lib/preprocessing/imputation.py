@@ -34,9 +34,10 @@ class SiteImputer(SiteTransformer):
     ----------
     sites_ : Index
         Sites with at least one training value.
-    fill_ : DataFrame
-        Cohorts x sites: the values filled in; the row "all" holds those over all samples. Not for
-        "knn".
+    fill_ : Series
+        Per site: the value over all samples, where no cohort is given. Not for "knn".
+    cohort_fill_ : DataFrame
+        Cohorts x sites: the values filled in within a cohort. Not for "knn".
 
     References
     ----------
@@ -83,23 +84,23 @@ class SiteImputer(SiteTransformer):
             If a parameter is unknown, a value lies outside [0, 1], or nothing is present.
         """
         X = self._learn(X)
-        groups = {"all": np.arange(len(X))}
-        if cohort is not None:
-            names = cohort_of(X, cohort)
-            groups |= {name: np.flatnonzero(names == name) for name in sorted(set(names))}
+        names = np.array([]) if cohort is None else cohort_of(X, cohort)
+        cohorts = sorted(set(names))
+        groups = [np.arange(len(X)), *(np.flatnonzero(names == name) for name in cohorts)]
         fill = np.empty((len(groups), X.shape[1]), np.float32)
         for part, beta in blocks(X, np.arange(X.shape[1])):
-            for row, members in enumerate(groups.values()):
+            for row, members in enumerate(groups):
                 fill[row, part] = self._centre(beta[members])
         fill = np.where(np.isnan(fill), fill[0], fill)
         present = ~np.isnan(fill[0])
         if not present.any():
             raise MiracleError("Nothing can be filled in: every value of X is missing.")
         self.sites_ = X.columns[present]
-        self.fill_ = pd.DataFrame(fill[:, present], list(groups), self.sites_)
         if self.method == "knn":
             self.neighbours_ = KNNImputer(n_neighbors=self.n_neighbors).fit(X[self.sites_])
-            del self.fill_
+            return self
+        self.fill_ = pd.Series(fill[0, present], self.sites_)
+        self.cohort_fill_ = pd.DataFrame(fill[1:, present], cohorts, self.sites_)
         return self
 
     def transform(self, X: Any, cohort: Any = None) -> pd.DataFrame:
@@ -129,14 +130,8 @@ class SiteImputer(SiteTransformer):
                 pass
             filled = self.neighbours_.transform(X.iloc[:, positions]).astype(np.float32)
             return pd.DataFrame(filled, X.index, self.sites_)
-        names = cohort_of(X, "all" if cohort is None else cohort)
-        rows = self.fill_.index.get_indexer(names)
-        if (rows < 0).any():
-            raise MiracleError(
-                f"Cohort {names[rows < 0][0]!r} was not fitted; known cohorts are "
-                f"{', '.join(self.fill_.index[1:])}."
-            )
-        fill = self.fill_.to_numpy()
+        fill = self.fill_.to_numpy()[None] if cohort is None else self.cohort_fill_.to_numpy()
+        rows = np.zeros(len(X), int) if cohort is None else self._rows_of(cohort_of(X, cohort))
         filled = np.empty((len(X), len(self.sites_)), np.float32)
         for part, beta in blocks(X, positions):
             filled[:, part] = np.where(np.isnan(beta), fill[rows, part], beta)
@@ -150,6 +145,16 @@ class SiteImputer(SiteTransformer):
         """Return the sites kept."""
         check_is_fitted(self, "sites_")
         return self.sites_.to_numpy(dtype=object)
+
+    def _rows_of(self, names: np.ndarray) -> np.ndarray:
+        """Return which rows of ``cohort_fill_`` are those of some cohorts."""
+        rows = self.cohort_fill_.index.get_indexer(names)
+        if (rows < 0).any():
+            raise MiracleError(
+                f"Cohort {names[rows < 0][0]!r} was not fitted; known cohorts are "
+                f"{', '.join(self.cohort_fill_.index) or 'none'}."
+            )
+        return rows
 
     def _centre(self, beta: np.ndarray) -> np.ndarray:
         """Return mean or median per site; NaN where no value is present."""

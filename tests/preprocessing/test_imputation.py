@@ -66,6 +66,17 @@ def test_site_that_only_one_cohort_has_gets_its_mean_everywhere():
     np.testing.assert_allclose(filled["cg1"], [0.2, 0.4, 0.3, 0.3], rtol=1e-6)
 
 
+def test_a_cohort_may_have_any_name():
+    X = pd.DataFrame({"cg1": [0.2, 0.4, np.nan, np.nan, 0.9], "cg2": [np.nan, np.nan, 0.1, 0.3, 1]})
+    imputer = SiteImputer().fit(X, cohort=["all", "all", "B", "B", "B"])
+    assert list(imputer.sites_) == ["cg1", "cg2"]  # the cohort "all" has no value of cg2
+    hole = pd.DataFrame({"cg1": [np.nan], "cg2": [0.5]})
+    means = [imputer.transform(hole, cohort).loc[0, "cg1"] for cohort in ("all", "B", None)]
+    np.testing.assert_allclose(means, [0.3, 0.9, 0.5], rtol=1e-6)
+    with pytest.raises(MiracleError, match="'all' was not fitted; known cohorts are none"):
+        SiteImputer().fit(X).transform(X, "all")
+
+
 def test_sites_without_training_values_are_left_out():
     train = pd.DataFrame({"cg1": [0.2, 0.4], "cg2": [np.nan, np.nan]})
     test = pd.DataFrame({"cg1": [np.nan], "cg2": [0.7]})
