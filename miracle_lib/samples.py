@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 COVARIATES = ("age", "sex", "smoking")  # beside these, estimated cell fractions: cell_...
 _PARTS = ("values", "labels", "cohort", "subject", "covariates")
+_MEAN = "all"  # what tables of scores call the mean over tasks
 _NUMBERS = ("integer", "floating", "mixed-integer-float")  # what a column of objects may hold
 
 
@@ -49,8 +50,8 @@ class Samples:
     Raises
     ------
     MiracleError
-        A sample without an entry or named twice, a label other than 0, 1 and NaN, an infinite
-        covariate, a column that holds no numbers, an array of another length.
+        A sample without an entry or named twice, a label other than 0, 1 and NaN, a task "all", an
+        infinite covariate, a column that holds no numbers, an array of another length.
 
     Notes
     -----
@@ -348,6 +349,11 @@ def _label_table(labels: Any, names: pd.Index) -> pd.DataFrame:
     if not table.columns.is_unique:
         twice = table.columns[table.columns.duplicated()][0]
         raise MiracleError(f"labels has task {twice!r} more than once.")
+    if _MEAN in table:
+        raise MiracleError(
+            f"labels has a task {_MEAN!r}, as tables of scores call the mean over tasks; give it "
+            "another name."
+        )
     return pd.DataFrame(
         {str(task): label_numbers(column) for task, column in table.items()}, index=names
     )

@@ -169,6 +169,8 @@ def test_parts_are_replaced_and_checked(parts):
     assert other.cohort.equals(samples.cohort)
     with pytest.raises(MiracleError, match="label 3"):
         samples.replace(labels=parts["labels"].replace(1, 3))
+    with pytest.raises(MiracleError, match="a task 'all', as tables of scores call the mean"):
+        samples.replace(labels=parts["labels"].rename(columns={"MS": "all"}))
 
 
 def test_anndata_holds_all_parts_and_gives_them_back(parts, tmp_path):

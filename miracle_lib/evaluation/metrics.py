@@ -315,10 +315,10 @@ def calibration_table(
     Returns
     -------
     DataFrame
-        task, cohort (``"all"`` beside them where a task has several), part (brier, miscalibration,
-        discrimination, uncertainty, intercept, slope), estimate, low, high, n, n_cases. Best are a
-        miscalibration of 0, an intercept of 0 and a slope of 1. Parts that are found by a fit
-        (:func:`brier_parts`) are a little too large in small cohorts.
+        task, cohort (``"all cohorts"`` first where a task has several), part (brier,
+        miscalibration, discrimination, uncertainty, intercept, slope), estimate, low, high, n,
+        n_cases. Best are a miscalibration of 0, an intercept of 0 and a slope of 1. Parts that are
+        found by a fit (:func:`brier_parts`) are a little too large in small cohorts.
 
     Examples
     --------
@@ -333,8 +333,8 @@ def calibration_table(
     predictions = predictions_of(scores)
     tail, rows = 100 * (1 - level) / 2, []
     for task, table in predictions.groupby("task", sort=False):
-        cohorts = dict(list(table.groupby("cohort")))
-        for cohort, part in (cohorts if len(cohorts) == 1 else {"all": table} | cohorts).items():
+        parts = list(table.groupby("cohort"))
+        for cohort, part in [("all cohorts", table), *parts] if len(parts) > 1 else parts:
             labels = part.drop_duplicates("sample")["label"]
             about = {"n": len(labels), "n_cases": int(labels.sum())}
             drawn = _draw_weights(part, n_boot, random_state)

@@ -168,19 +168,20 @@ def test_parts_of_the_brier_score_add_up_and_equal_isotonic_regression(data):
         assert parts[2][row] - parts[1][row] == pytest.approx(expected, abs=1e-9)
 
 
-def test_calibration_of_each_cohort_stands_beside_that_of_the_task():
+@pytest.mark.parametrize("first", ["first", "all"])
+def test_calibration_of_each_cohort_stands_beside_that_of_the_task(first):
     """The second cohort is believed too much, the first is not."""
     rng = np.random.default_rng(0)
     logit = rng.normal(0, 1.5, 1000)
     label = (rng.random(1000) < 1 / (1 + np.exp(-logit))).astype(float)
     second = np.arange(1000) >= 500
     table = predictions(label, 1 / (1 + np.exp(-logit * np.where(second, 3, 1))))
-    table["cohort"] = np.where(second, "second", "first")
+    table["cohort"] = np.where(second, "second", first)
     found = calibration_table(scores_of(table), n_boot=50).set_index(["cohort", "part"])
-    assert list(found.index.unique("cohort")) == ["all", "first", "second"]
-    assert found.loc[("first", "slope"), "estimate"] == pytest.approx(1, abs=0.2)
+    assert list(found.index.unique("cohort")) == ["all cohorts", first, "second"]
+    assert found.loc[(first, "slope"), "estimate"] == pytest.approx(1, abs=0.2)
     assert found.loc[("second", "slope"), "high"] < 0.5
     worse = found.loc[("second", "miscalibration"), "low"]
-    assert worse > found.loc[("first", "miscalibration"), "high"]
+    assert worse > found.loc[(first, "miscalibration"), "high"]
     assert (found["low"] <= found["high"]).all()
-    assert found.loc[("all", "brier"), "n"] == 1000
+    assert found.loc[("all cohorts", "brier"), "n"] == 1000
