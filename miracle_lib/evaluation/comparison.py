@@ -186,11 +186,41 @@ def shuffle_labels(
     groups: pd.Series | np.ndarray | None = None,
     cohort: pd.Series | np.ndarray | None = None,
 ) -> pd.DataFrame:
-    """Exchange the labels of samples (or of whole groups) that are labelled for the same tasks.
+    """Draw labels at random where it cannot matter if the samples have nothing to do with them.
 
-    The pattern of missing labels stays as it is, a sample's labels move together, and labels move
-    only within a cohort and between groups of the same size. They are drawn in the order of the
-    samples' names.
+    Labels move within a cohort and between samples that are labelled for the same tasks; those of
+    a sample move together, so that the pattern of missing labels stays. Groups of the same size
+    change places as a whole, and then the samples within each: a pair of a case and a control is
+    turned around with probability one half. They are drawn in the order of the samples' names.
+
+    Parameters
+    ----------
+    Y : Samples or DataFrame of shape (n_samples, n_tasks)
+        1, 0 or NaN.
+    rng : numpy.random.Generator
+    groups, cohort : Series or array of shape (n_samples,), optional
+        Subject, pair of twins or matched pair; cohort.
+
+    Returns
+    -------
+    DataFrame
+        Of the form of the labels.
+
+    Raises
+    ------
+    MiracleError
+        If the labels of a task are the same after every exchange.
+
+    References
+    ----------
+    Exchange of blocks and within blocks: Winkler et al. 2015, doi:10.1016/j.neuroimage.2015.05.092.
+
+    Examples
+    --------
+    >>> Y = pd.DataFrame({"RA": [1, 0, 1, 0]})
+    >>> twins = ["A", "A", "B", "B"]
+    >>> shuffle_labels(Y, np.random.default_rng(1), groups=twins)["RA"].tolist()
+    [1.0, 0.0, 0.0, 1.0]
     """
     samples = as_labelled(Y, cohort=cohort, groups=groups)
     order = samples.order
@@ -201,16 +231,32 @@ def shuffle_labels(
     units = pd.DataFrame({"row": np.arange(len(labels)), "key": keys})
     subject = units["row"] if samples.subject is None else samples.subject.to_numpy()[order]
     units["group"] = pd.factorize(subject)[0]
-    blocks: dict[Any, list[np.ndarray]] = {}
-    for _, part in units.sort_values(["group", "key"], kind="stable").groupby("group"):
-        rows = part["row"].to_numpy()
-        blocks.setdefault(tuple(part["key"]), []).append(rows)
+    units = units.sort_values(["group", "key"], kind="stable")
+    units["block"] = units.groupby("group")["key"].transform("\n".join)
+    _refuse_fixed(labels, units)
     values = labels.to_numpy()
     shuffled = values.copy()
-    for members in blocks.values():
-        for target, source in zip(members, rng.permutation(len(members)), strict=True):
-            shuffled[target] = values[members[source]]
+    for _, part in units.groupby("block", sort=False):
+        rows = part["row"].to_numpy().reshape(part["group"].nunique(), -1)
+        shuffled[rows] = values[rng.permutation(rows)]
+    alike = ["group", "key"]
+    for _, part in units[units.duplicated(alike, keep=False)].groupby(alike):
+        rows = part["row"].to_numpy()
+        shuffled[rows] = shuffled[rng.permutation(rows)]
     return pd.DataFrame(shuffled, labels.index, labels.columns).loc[samples.names]
+
+
+def _refuse_fixed(labels: pd.DataFrame, units: pd.DataFrame) -> None:
+    """Refuse tasks whose labels are the same wherever they may move: such a control is none."""
+    table = labels.iloc[units["row"]].reset_index(drop=True)
+    places = [units[name].to_numpy() for name in ("block", "key")]
+    varies = (table.groupby(places).nunique() > 1).any()
+    if not varies.all():
+        fixed = ", ".join(map(str, varies.index[~varies]))
+        raise MiracleError(
+            f"the labels of {fixed} cannot be shuffled: within a cohort, no two samples differ in "
+            "them that are of one group, or of groups of the same size"
+        )
 
 
 def permutation_test(

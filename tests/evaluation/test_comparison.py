@@ -122,6 +122,44 @@ def test_shuffling_keeps_the_pattern_of_labels_cohorts_and_groups():
     for name in "ab":
         assert shuffled[cohort == name].sum().equals(Y[cohort == name].sum())
     pairs = shuffle_labels(Y, rng, groups=groups)
-    before = sorted(map(str, Y.to_numpy(float).reshape(20, 4).tolist()))
-    after = sorted(map(str, pairs.to_numpy(float).reshape(20, 4).tolist()))
-    assert before == after
+    assert pairs_of(pairs) == pairs_of(Y)
+
+
+def pairs_of(Y):
+    """Labels of each pair of rows, whatever the order of the pairs and within them."""
+    return sorted(sorted(map(str, pair)) for pair in Y.to_numpy(float).reshape(-1, 2, 2).tolist())
+
+
+def test_discordant_pairs_are_turned_around_each_by_the_toss_of_a_coin():
+    Y = pd.DataFrame({"RA": [1, 0] * 3}, index=["p1a", "p1b", "p2a", "p2b", "p3a", "p3b"])
+    rng = np.random.default_rng(0)
+    draws = [shuffle_labels(Y, rng, groups=[1, 1, 2, 2, 3, 3])["RA"] for _ in range(400)]
+    table = np.stack([draw.to_numpy().reshape(3, 2) for draw in draws])
+    assert (table.sum(axis=2) == 1).all()
+    turned = pd.Series(["".join("01"[int(first)] for first in pairs[:, 0]) for pairs in table])
+    counts = turned.value_counts()
+    assert len(counts) == 8  # each of 2 ** 3, 50 times +- 7
+    assert counts.between(25, 75).all()
+
+
+def test_samples_of_a_group_change_places_only_where_they_are_labelled_alike():
+    index = ["a1", "a2", "a3", "b1", "b2", "b3"]
+    Y = pd.DataFrame({"RA": [1, 0, None] * 2, "MS": [None, None, 1, None, None, 0]}, index=index)
+    rng = np.random.default_rng(0)
+    draws = [shuffle_labels(Y, rng, groups=list("AAABBB")) for _ in range(50)]
+    assert all(draw.isna().equals(Y.isna()) for draw in draws)
+    assert {tuple(draw["MS"].dropna()) for draw in draws} == {(1, 0), (0, 1)}
+    assert len({tuple(draw["RA"].dropna()) for draw in draws}) == 4
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"cohort": ["a", "a", "a", "a", "b", "b"]},
+        {"groups": [1, 1, 2, 2, 3, 4]},  # the cases in pairs, the controls alone
+    ],
+)
+def test_labels_that_cannot_be_shuffled_are_refused(parts):
+    Y = pd.DataFrame({"RA": [1, 1, 1, 1, 0, 0], "MS": [1, 0, 1, 0, 1, 0]})
+    with pytest.raises(MiracleError, match="the labels of RA cannot be shuffled: within a cohort"):
+        shuffle_labels(Y, np.random.default_rng(0), **parts)
