@@ -314,12 +314,13 @@ def value_table(values: Any) -> pd.DataFrame | StoredValues:
     if isinstance(frame, StoredValues):
         return frame
     kinds = frame.dtypes
-    for kind in kinds.unique():
+    different = kinds.unique()
+    for kind in different:
         if not types.is_numeric_dtype(kind) or types.is_bool_dtype(kind):
             raise MiracleError(
                 f"Column {kinds.index[kinds == kind][0]!r} of values holds {kind}, not numbers."
             )
-    if any(types.is_extension_array_dtype(kind) for kind in kinds.unique()):
+    if any(types.is_extension_array_dtype(kind) for kind in different):
         return pd.DataFrame(_floats(frame), frame.index, frame.columns)
     return frame
 

@@ -120,6 +120,7 @@ class StoredValues:
             batch_size=size or max(1, PART // self._stored_shape[1]),
             fetch_factor=1,
             fetch_callback=self._read,
+            batch_callback=lambda values, _: values,  # what is fetched at a time is one batch
             rank=0,
             world_size=1,  # every process of a training reads all that it asks for
         )
@@ -153,7 +154,9 @@ class StoredValues:
         values = np.asarray(values, np.float32)
         if np.array_equal(self._sites, np.arange(self._stored_shape[1])):
             return values
-        return np.where(self._sites < 0, np.float32(np.nan), values[:, self._sites])
+        chosen = values[:, self._sites]
+        chosen[:, self._sites < 0] = np.nan
+        return chosen
 
     def _damaged(self, why: str) -> MiracleError:
         """Say that a store is not what it was when it was opened."""

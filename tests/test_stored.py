@@ -23,7 +23,7 @@ from miracle_lib import (
     simulate_cohorts,
 )
 from miracle_lib.preprocessing import CohortStandardizer
-from miracle_lib.preprocessing.streaming import Moments, learn_cohorts
+from miracle_lib.preprocessing.streaming import Moments, learn_cohorts, standardized
 from miracle_lib.stored import StoredValues, scratch_array
 
 QUICK = Training(epochs=(2, 3, 1), progress=False)
@@ -129,6 +129,15 @@ def test_one_pass_over_a_store_learns_what_the_standardizer_learns(study, scale)
     pd.testing.assert_frame_equal(here.mean_, there.mean_, rtol=1e-5)
     pd.testing.assert_frame_equal(here.sd_, there.sd_, rtol=1e-5)
     assert there.mean_.iloc[:, 0].isna().all()
+
+
+def test_a_store_without_a_site_of_the_standardizer_is_refused(study):
+    _, samples, _, _ = study
+    fitted = CohortStandardizer().fit(samples, cohort="A")
+    few = samples.values.iloc[:, ::-1].drop(columns=samples.sites[7])
+    stored = StoredValues(few.to_numpy(), few.index, few.columns)
+    with pytest.raises(MiracleError, match=f"X lacks 1 of the 300 .*first: {samples.sites[7]}"):
+        standardized(fitted, stored, np.full(len(few), "A"))
 
 
 def test_moments_of_large_values_do_not_cancel():

@@ -119,8 +119,9 @@ class Prediction:
         logits = np.empty(chosen.shape)
         for name in sorted(set(chosen.ravel())):
             here = chosen == name
-            rows = np.flatnonzero(here.any(axis=1))
-            z, conditions = self._inputs(samples, np.full(len(rows), name, object), rows)
+            rows = here.any(axis=1)
+            some = samples if rows.all() else samples.take(rows)
+            z, conditions = self._inputs(some, np.full(len(some), name, object))
             with torch.no_grad():
                 each = [member.heads(member.features(z, conditions)) for member in self.members_]
             part = torch.stack(each).double().mean(0).cpu().numpy()
@@ -229,15 +230,12 @@ class Prediction:
         check_is_fitted(self, "members_")
         return self.hierarchy_.pathways.to_numpy(dtype=object)
 
-    def _inputs(
-        self, samples: Samples, cohort: np.ndarray, rows: np.ndarray | slice = slice(None)
-    ) -> tuple[Tensor, Tensor]:
-        """Return standardised sites and covariates of some samples as the networks take them."""
+    def _inputs(self, samples: Samples, cohort: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Return standardised sites and covariates as the networks take them."""
         device = next(self.members_[0].parameters()).device
-        X, covariates = samples.values.iloc[rows], samples.covariates
-        z = torch.from_numpy(self.standardizer_.transform(X, cohort=cohort).to_numpy())
-        covariates = None if covariates is None else covariates.iloc[rows]
-        conditions = torch.from_numpy(self._coder.encode(covariates, cohort))
+        z = self.standardizer_.transform(samples.values, cohort=cohort)
+        z = torch.from_numpy(z.to_numpy())
+        conditions = torch.from_numpy(self._coder.encode(samples.covariates, cohort))
         return z.to(device), conditions.to(device)
 
     def _complete(
@@ -262,6 +260,8 @@ class Prediction:
                 (~present).sum(),
                 len(present),
             )
+        # Parts of stored values are read in the order of the model, which is found once.
+        if isinstance(samples.values, StoredValues) or not present.all():
             samples.values = samples.values.reindex(columns=self.sites_)
         return samples
 

@@ -168,6 +168,8 @@ class CohortStandardizer(SiteTransformer):
                 f"{', '.join(self.cohorts_)}."
             )
         index = pd.Index(self.cohorts_).get_indexer(names)
+        if (index == index[0]).all():
+            index = index[:1]  # one row for all, not a copy of it for each
         sites = self.mean_.columns
         mean, sd = self.mean_.to_numpy(), self.sd_.to_numpy()
         z = np.empty((len(X), len(sites)), np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from miracle_lib.preprocessing.standardize import CohortStandardizer
-from miracle_lib.preprocessing.table import moments
+from miracle_lib.preprocessing.table import moments, site_positions
 from miracle_lib.stored import StoredValues, scratch_array
 
 
@@ -92,8 +92,9 @@ def standardized(
     """
     if not isinstance(X, StoredValues):
         return standardizer.transform(X, cohort=cohort).to_numpy()
-    shape = (len(X), standardizer.mean_.shape[1])
-    z = scratch_array(shape, "the standardised values")
-    for places, part in X.parts():
+    sites = standardizer.mean_.columns
+    site_positions(X, sites)  # refuses absent ones
+    z = scratch_array((len(X), len(sites)), "the standardised values")
+    for places, part in X.reindex(sites).parts():
         z[places] = standardizer.transform(part, cohort=cohort[places]).to_numpy()
     return z

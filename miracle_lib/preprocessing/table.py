@@ -137,7 +137,7 @@ def _named(X: Any) -> pd.DataFrame:
     return pd.DataFrame(array, columns=[f"x{i}" for i in range(array.shape[1])], copy=False)
 
 
-def site_positions(X: pd.DataFrame, sites: pd.Index) -> np.ndarray:
+def site_positions(X: pd.DataFrame | StoredValues, sites: pd.Index) -> np.ndarray:
     """Return where ``sites`` are among the columns of ``X``; refuse ``X`` if it lacks some."""
     positions = X.columns.get_indexer(sites)
     absent = positions < 0
