@@ -10,10 +10,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from miracle_lib.errors import MiracleError
 from miracle_lib.extras import needs
+from miracle_lib.progress import progress
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -110,7 +110,7 @@ def spread(
         done = Parallel(n_jobs, return_as=kind)(delayed(_tidily)(function, *job) for job in jobs)
     else:
         done = _on_workers(client, function, jobs, shared, ordered, title)
-    yield from tqdm(done, total=len(jobs), desc=title, disable=None, leave=False)
+    yield from progress(done, title, len(jobs))
 
 
 def _on_workers(

@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from miracle_lib.progress import progress
+
 BLOCK = 1024  # sites stored and read together: 2,300 samples of them take 9 MB
 
 
@@ -60,7 +62,7 @@ def site_blocks(adata: AnnData) -> Iterator[tuple[slice, np.ndarray]]:
         Which sites.
     values : ndarray of shape (n_samples, n_sites of the part)
     """
-    for part in _parts(adata):
+    for part in progress(_parts(adata), "blocks of sites"):
         yield part, np.asarray(adata.X[:, part])
 
 
@@ -95,7 +97,7 @@ def read_part(
     return AnnData(values, adata.obs[rows].copy(), adata.var[columns].copy(), obsm=obsm)
 
 
-def _parts(adata: AnnData) -> Iterator[slice]:
+def _parts(adata: AnnData) -> list[slice]:
     """Blocks of sites, as they are stored."""
-    for start in range(0, adata.n_vars, BLOCK):
-        yield slice(start, min(start + BLOCK, adata.n_vars))
+    starts = range(0, adata.n_vars, BLOCK)
+    return [slice(start, min(start + BLOCK, adata.n_vars)) for start in starts]

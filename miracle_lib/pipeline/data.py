@@ -33,6 +33,7 @@ from miracle_lib.preprocessing import (
     survey_values,
 )
 from miracle_lib.preprocessing.report import SUMMARY
+from miracle_lib.progress import progress
 from miracle_lib.samples import Samples
 
 _log = logging.getLogger(__name__)
@@ -76,8 +77,8 @@ def control(run: Run, source: str, folder: Path) -> None:
     masks = optional_table(spec.probe_masks if spec else None, run.mirror)
     named = spec.cell_reference if spec else {}
     references = {str(array): cell_reference(name, run.mirror) for array, name in named.items()}
-    kept, reports = [], []
-    for adata in raw_cohorts(run, source):
+    kept, reports, raw = [], [], list(raw_cohorts(run, source))
+    for adata in progress(raw, "quality control"):
         part, found = _controlled(adata.to_memory(), masks, references)
         kept.append(part)
         reports += found
@@ -89,7 +90,7 @@ def control(run: Run, source: str, folder: Path) -> None:
     about = AnnData(obs=obs, var=pd.DataFrame(index=sites), obsm={"tasks": Y})
     filled = 0
     with new_file(folder / "samples.h5ad", about) as values:
-        for adata, part in zip(raw_cohorts(run, source), kept, strict=True):
+        for adata, part in zip(progress(raw, "merging"), kept, strict=True):
             # What failed detection was set missing when it was read: quality control changes no
             # value, it only leaves some out.
             passed = read_part(adata, samples=part.obs_names, sites=part.var_names)

@@ -19,6 +19,7 @@ from miracle_lib.pipeline.data import (
     site_gene,
 )
 from miracle_lib.pipeline.run import Run, step
+from miracle_lib.progress import progress
 from miracle_lib.samples import Samples
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ CRUDE, ADJUSTED, COMPOSITION = "crude", "covariates", "covariates and cells"
 @step(after=("samples",))
 def ewas(run: Run, folder: Path) -> None:
     """Test every site in every task: as it is, with covariates, and with cell fractions too."""
-    for task in samples_at(run, []).tasks:
+    for task in progress(samples_at(run, []).tasks, "tasks"):
         part = samples_of_task(run, task)
         for title, covariates in _adjustments(part).items():
             try:
