@@ -48,12 +48,22 @@ def close_up(values: np.ndarray, keep: slice | np.ndarray) -> np.ndarray:
     return values
 
 
+def without_suffix(names: pd.Index) -> pd.Index:
+    """Name the sites of EPICv2's probes, whose suffixes tell the replicates of a site apart.
+
+    Examples
+    --------
+    >>> without_suffix(pd.Index(["cg00000029_TC21", "cg00000108"])).tolist()
+    ['cg00000029', 'cg00000108']
+    """
+    return names.str.replace(_SUFFIX, "", regex=True)
+
+
 def average_replicates(table: SiteTable) -> SiteTable:
     """Strip the suffixes of EPICv2 probe names and average the replicates of a site."""
-    suffixed = table.sites.str.contains(_SUFFIX, regex=True)
-    if not suffixed.any():
+    names = without_suffix(table.sites)
+    if names.equals(table.sites):
         return table
-    names = table.sites.str.replace(_SUFFIX, "", regex=True)
     codes, sites = pd.factorize(names)
     first = np.flatnonzero(~names.duplicated())
     repeated = names.duplicated(keep=False)

@@ -105,7 +105,7 @@ class ArrayAnnotation(NamedTuple):
         Raises
         ------
         MiracleError
-            If a list does not exist.
+            If a list does not exist, or the masks hold none of the annotation's sites.
         """
         if which is None:
             which = masks.columns
@@ -115,7 +115,14 @@ class ArrayAnnotation(NamedTuple):
             raise MiracleError(
                 f"there is no probe mask {strange[0]!r}; there are {', '.join(masks.columns)}"
             )
-        masks = masks.loc[masks.index.isin(self.sites.index), which]
+        known = masks.index.isin(self.sites.index)
+        if not known.any():
+            raise MiracleError(
+                f"none of the {len(masks)} sites of the probe masks "
+                f"({', '.join(map(str, masks.index[:3]))}, ...) is in the annotation "
+                f"({', '.join(self.sites.index[:3])}, ...)"
+            )
+        masks = masks.loc[known, which]
         masks = masks[masks.any(axis=1)]
         lists = masks.dot(pd.Index([f"{name}, " for name in which])).str.rstrip(", ")
         pairs = self.site_gene[~self.site_gene["site"].isin(masks.index)]

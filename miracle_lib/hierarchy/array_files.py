@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from miracle_lib.cohorts.site_table import without_suffix
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy.array import ORDER, ArrayAnnotation, bare_chromosome
 from miracle_lib.hierarchy.build import NO_GENE
@@ -101,8 +102,8 @@ def read_probe_masks(path: str | Path, *, cache: str | Path | None = None) -> pd
     ----------
     path : str or Path
         CSV or TSV, plain, gzipped or zipped. The first column named IlmnID, Name, Probe_ID,
-        probeID or site is the site; every column of true/false values is one list, on which a
-        site is where it says true.
+        probeID or site is the site, which EPICv2's suffixes are taken off; every column of
+        true/false values is one list, on which a site is where it says true of any of its probes.
     cache : str or Path, optional
         As in `read_illumina_manifest`.
 
@@ -145,7 +146,7 @@ def _parse_masks(path: Path) -> pd.DataFrame:
             f"{', '.join(table.column_names[:12])}"
         )
     lists = [field.name for field in table.schema if pa.types.is_boolean(field.type)]
-    index = pd.Index(table[site].to_pandas(), name="site")
+    index = without_suffix(pd.Index(table[site].to_pandas().astype(str), name="site"))
     masks = pd.DataFrame({name: table[name].fill_null(False) for name in lists}, index)
     if masks.empty:
         raise MiracleError(f"{path.name} has no column of true/false values")

@@ -6,6 +6,7 @@ and BMIQ, which needs the design type of every probe and fails on samples with m
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 
 import numpy as np
@@ -22,6 +23,7 @@ from miracle_lib.preprocessing.samples import (
 )
 from miracle_lib.preprocessing.table import BLOCK
 
+_log = logging.getLogger(__name__)
 SAMPLE_CHECKS = ("sex", "outlier", "duplicate")
 # Lists to apply unless others are named; Zhou et al. call theirs MASK_general in their own file.
 RECOMMENDED_MASKS = ("zhou_general", "MASK_general", "chen2013_crossreactive")
@@ -60,7 +62,8 @@ def quality_control(
     max_missing : float, default 0.2
         Largest share of samples in which a site may be missing.
     probe_masks : DataFrame of bool, optional
-        Published lists of unreliable probes, sites x lists.
+        Published lists of unreliable probes, sites x lists; a warning where they hold none of the
+        cohort's sites.
     masks : collection of str, optional
         Columns of ``probe_masks`` to apply. Default: those among "zhou_general", "MASK_general"
         and "chen2013_crossreactive", which take most probes of HLA-DRB1 away; all columns of a
@@ -242,6 +245,15 @@ def _listed(
             f"{', '.join(map(str, probe_masks.columns))}."
         )
     where = probe_masks.index.get_indexer(adata.var_names)
+    if (where < 0).all():
+        _log.warning(
+            "Cohort %s: no probe is masked; the probe masks (%s, ...) hold none of its %d sites "
+            "(%s, ...)",
+            _cohort_name(adata),
+            ", ".join(map(str, probe_masks.index[:3])),
+            adata.n_vars,
+            ", ".join(adata.var_names[:3]),
+        )
     return [
         _site_check(adata, mask, (where >= 0) & probe_masks[mask].to_numpy(bool)[where])
         for mask in masks

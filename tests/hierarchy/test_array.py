@@ -159,6 +159,8 @@ def test_masked_probes_leave_the_graph_with_their_lists_as_reason(read):
     assert annotation.drop_masked(masks).sites.loc["cg1", "reason"] == "masked: snp, cross"
     with pytest.raises(MiracleError, match="no probe mask 'SNP'; there are snp, cross"):
         annotation.drop_masked(masks, "SNP")
+    with pytest.raises(MiracleError, match=r"none of the 2 sites .*\(cg1_TC11, .* is in .*\(cg1, "):
+        annotation.drop_masked(masks.set_axis(["cg1_TC11", "cg2_BC21"]))
 
 
 def test_nearest_gene_within_the_window(read):
@@ -218,6 +220,8 @@ def test_probe_masks_of_either_layout(tmp_path):
     gaps = read_masks(tab)
     assert gaps["MASK_general"].to_dict() == {"cg1": False, "cg2": True}
     assert set(gaps.dtypes) == {np.dtype(bool)}
+    comma.write_text("IlmnID,snp\ncg1_TC11,False\ncg1_TC12,True\ncg2_BC21,False\n")
+    assert read_masks(comma)["snp"].to_dict() == {"cg1": True, "cg2": False}
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,15 @@ def test_probe_masks_are_switchable_and_counted(cohort):
         quality_control(cohort, probe_masks=masks, masks=["zhou_general"])
 
 
+def test_probe_masks_of_no_site_are_said(cohort, caplog):
+    masks = pd.DataFrame({"snp": True}, index=cohort.var_names[:1])
+    quality_control(cohort, probe_masks=masks)
+    assert not caplog.messages
+    quality_control(cohort, probe_masks=masks.set_axis(["cg1_TC11"]))
+    said = "no probe is masked; the probe masks (cg1_TC11, ...) hold none of its 1000 sites"
+    assert said in caplog.text
+
+
 def test_probe_masks_without_a_choice_are_the_recommended_ones_or_all(cohort):
     sites = cohort.var_names
     masks = pd.DataFrame({"MASK_general": False, "MASK_snp5": False}, index=sites)
