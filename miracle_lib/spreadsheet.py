@@ -1,5 +1,6 @@
-"""Gene names that Excel turned into dates: 1-Mar was MARCH1, 2-Sep was SEPT2."""
+"""What Excel does to tables: gene names become dates (1-Mar was MARCH1), text becomes UTF-16."""
 
+import codecs
 import re
 from collections.abc import Iterable
 
@@ -14,6 +15,7 @@ _FORMS = re.compile(
     r"|\d{4}-(?P<number>\d\d)-(?P<day_of_number>\d\d)( 00:00:00)?",  # 2023-03-01
     re.IGNORECASE,
 )
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_date(name: str) -> tuple[int, str] | None:
@@ -67,3 +69,32 @@ def refuse_dates(names: Iterable[str], place: str) -> None:
                 f"{place}: {name!r} is a gene name that Excel turned into a date; expected a gene "
                 "symbol such as SEPTIN2 or MARCHF1."
             )
+
+
+def refuse_utf16(start: bytes, name: str) -> None:
+    """Refuse text in UTF-16, by its first two bytes.
+
+    Parameters
+    ----------
+    start : bytes
+        What the file begins with.
+    name : str
+        Its name.
+
+    Raises
+    ------
+    MiracleError
+        With what to do.
+
+    Examples
+    --------
+    >>> refuse_utf16("id".encode(), "beta.txt")
+    >>> refuse_utf16("id".encode("utf-16"), "beta.txt")
+    Traceback (most recent call last):
+    miracle_lib.errors.MiracleError: beta.txt is text in UTF-16, as Excel's "Unicode text" is; ...
+    """
+    if start.startswith(_UTF16):
+        raise MiracleError(
+            f'{name} is text in UTF-16, as Excel\'s "Unicode text" is; expected UTF-8: save it as '
+            '"CSV UTF-8", or a workbook as .xlsx.'
+        )

@@ -22,6 +22,7 @@ from tqdm import tqdm
 
 from miracle_lib.cohorts.site_table import SiteTable, close_up
 from miracle_lib.errors import MiracleError
+from miracle_lib.spreadsheet import refuse_utf16
 
 MISSING = ["", "NA", "N/A", "NaN", "nan", "na", "null", "NULL", "Null", "None", "#N/A", "."]
 _BLOCK = 1 << 20  # bytes
@@ -90,7 +91,8 @@ def open_text(path: Path) -> Iterator["io.BufferedReader[Any]"]:
         if packed:
             stream = io.BufferedReader(GzipFile(fileobj=counted), _BLOCK)
         try:
-            if stream.peek(100).lstrip().lower().startswith(_WEB_PAGE):
+            refuse_utf16(start := stream.peek(100), path.name)
+            if start.lstrip().lower().startswith(_WEB_PAGE):
                 raise MiracleError(
                     f"{path.name} is a web page, not data: the server answered with an error "
                     "page; delete it and download it again."

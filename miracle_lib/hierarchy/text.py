@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 from miracle_lib.errors import MiracleError
+from miracle_lib.spreadsheet import refuse_utf16
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -24,7 +25,7 @@ def read_bytes(path: str | Path) -> bytes:
     Raises
     ------
     MiracleError
-        If there is no such file, or it is cut off.
+        If there is no such file, it is cut off, or text in UTF-16.
 
     Examples
     --------
@@ -40,12 +41,13 @@ def read_bytes(path: str | Path) -> bytes:
     data = path.read_bytes()
     try:
         if data[:2] == b"\x1f\x8b":
-            return gzip.decompress(data)
-        if data[:4] == b"PK\x03\x04":
+            data = gzip.decompress(data)
+        elif data[:4] == b"PK\x03\x04":
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                return archive.read(max(archive.infolist(), key=lambda item: item.file_size))
+                data = archive.read(max(archive.infolist(), key=lambda item: item.file_size))
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise MiracleError(f"{path.name} is damaged or cut off ({error})") from None
+    refuse_utf16(data, path.name)
     return data
 
 

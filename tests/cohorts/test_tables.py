@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from miracle_lib.cohorts import read_beta_values, read_table
+from miracle_lib.cohorts import read_beta_values, read_samples, read_table
 from miracle_lib.errors import MiracleError
 
 FRAME = pd.DataFrame(
@@ -88,6 +88,14 @@ def test_bad_text(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(MiracleError, match=rf"^beta.csv.*{message}"):
         read_table(path)
+
+
+@pytest.mark.parametrize("read", [read_table, read_samples])
+def test_excels_unicode_text_is_refused_with_what_to_do(tmp_path, read):
+    path = tmp_path / "beta.txt"
+    path.write_text("id\tcg01\nanna\t0.1\n", encoding="utf-16")
+    with pytest.raises(MiracleError, match=r"^beta.txt is text in UTF-16.*expected UTF-8: save"):
+        read(path)
 
 
 @pytest.mark.parametrize("kind", ["xlsx", "parquet", "h5ad"])

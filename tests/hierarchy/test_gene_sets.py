@@ -80,6 +80,10 @@ def test_missing_damaged_and_foreign_files_are_refused(tmp_path):
     image.write_bytes(b"\x89PNG\xff")
     with pytest.raises(MiracleError, match="not UTF-8"):
         read_gene_sets(image)
+    excel = tmp_path / "excel.gmt.gz"
+    excel.write_bytes(gzip.compress(TEXT.encode("utf-16")))
+    with pytest.raises(MiracleError, match=r"excel\.gmt\.gz is text in UTF-16.*expected UTF-8"):
+        read_gene_sets(excel)
 
 
 def test_duplicate_and_nested_sets_are_listed_with_sizes():
