@@ -1,6 +1,7 @@
 """Delimited text, rows = sites, streamed into a float32 matrix, samples x sites."""
 
 import io
+import re
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ MISSING = ["", "NA", "N/A", "NaN", "nan", "na", "null", "NULL", "Null", "None", 
 _BLOCK = 1 << 20  # bytes
 _WORKERS, _AHEAD = 2, 4  # threads that parse, blocks that they have ahead
 _GZIP = b"\x1f\x8b"
+_QUOTED = re.compile('"[^"]*"')
 _InflateError = cast(type[Exception], _isal_error)
 _WEB_PAGE = (b"<!doctype", b"<html", b"<?xml")
 
@@ -120,6 +122,26 @@ class _Counted(io.RawIOBase):
         n = self._raw.readinto(buffer)
         self._bar.update(n)
         return n
+
+
+def delimiter_of(header: str, row: str) -> str:
+    """Tell the mark between fields from the first two lines.
+
+    Names may hold commas, and numbers decimal ones: a delimiter is in both lines. R's write.table
+    puts a space unless told.
+
+    Examples
+    --------
+    >>> delimiter_of("id;Smith, A;Smith, B", "cg01;0,25;1")
+    ';'
+    """
+    header, row = (_QUOTED.sub("", line) for line in (header, row))
+    in_header = [mark for mark in "\t;," if mark in header]
+    if not in_header and row.count(" ") and row.count(" ") - header.count(" ") in (0, 1):
+        return " "
+    if not in_header:  # but one name
+        return max("\t;,", key=row.count)
+    return max(in_header, key=lambda mark: min(header.count(mark), (row or header).count(mark)))
 
 
 def read_rows(

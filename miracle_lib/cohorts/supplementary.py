@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from miracle_lib.cohorts.delimited import Column, Layout, open_text, read_rows, whole_lines
+from miracle_lib.cohorts.delimited import (
+    Column,
+    Layout,
+    delimiter_of,
+    open_text,
+    read_rows,
+    whole_lines,
+)
 from miracle_lib.cohorts.joining import fold, join_columns
 from miracle_lib.cohorts.site_table import PROBE, SiteTable
 from miracle_lib.errors import MiracleError
@@ -20,7 +27,7 @@ _VALUE = re.compile(r"[\s._-]*(avg[\s._-]?)?beta([\s._-]?values?)?$", re.IGNOREC
 def read_supplementary(
     path: str | Path, samples: pd.DataFrame, detection_p: float = 0.01
 ) -> SiteTable:
-    """Read a processed matrix, plain or gzipped, separated by tabs, commas or semicolons.
+    """Read a processed matrix, plain or gzipped, separated by tabs, semicolons, commas or spaces.
 
     Columns are joined to samples by name (see `join_columns`), never by position. A name may end
     in ``AVG_Beta`` or ``beta``. Detection p-values stand in columns named like the sample
@@ -68,8 +75,7 @@ def _read_header(stream, path: Path) -> tuple[list[str], str, int]:
     """Names of the fields of a row, the delimiter, and which field names the site."""
     line = stream.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
     first_row = stream.peek(1 << 16).split(b"\n", 1)[0].decode("utf-8", "replace").rstrip("\r")
-    # Titles of samples may hold commas, and numbers decimal ones: a delimiter is in both lines.
-    delimiter = max("\t;,", key=lambda mark: min(line.count(mark), first_row.count(mark)))
+    delimiter = delimiter_of(line, first_row)
     header = split(line, delimiter)
     row = split(first_row, delimiter)
     if len(row) == len(header) + 1:  # R leaves out the title of the row names

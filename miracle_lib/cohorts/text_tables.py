@@ -16,6 +16,7 @@ from miracle_lib.cohorts.delimited import (
     MISSING,
     Column,
     Layout,
+    delimiter_of,
     is_number,
     open_text,
     read_rows,
@@ -70,21 +71,11 @@ def dialect_of(header: str, rows: Sequence[str]) -> Dialect:
     >>> dialect_of("id;cg01;cg02", ["anna;0,25;1"])
     Dialect(delimiter=';', decimal=',')
     """
-    delimiter = _delimiter(header, rows[0] if rows else "")
+    delimiter = delimiter_of(header, rows[0] if rows else "")
     cells = [cell for row in rows for cell in split(row, delimiter)[1:]]
     comma = delimiter != "," and any(_COMMA.fullmatch(cell) for cell in cells)
     point = any(_POINT.fullmatch(cell) for cell in cells)
     return Dialect(delimiter, "," if comma and not point else ".")
-
-
-def _delimiter(header: str, row: str) -> str:
-    """The mark between fields; R's write.table puts a space unless told."""
-    in_header = [mark for mark in "\t;," if mark in header]
-    if not in_header and row.count(" ") and row.count(" ") - header.count(" ") in (0, 1):
-        return " "
-    if not in_header:  # but one name
-        return max("\t;,", key=row.count)
-    return max(in_header, key=lambda m: (min(header.count(m), row.count(m)), header.count(m)))
 
 
 def read_text(path: Path, drop_other: bool = False, detection_p: float = 0.01) -> SiteTable:

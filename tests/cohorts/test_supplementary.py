@@ -61,6 +61,13 @@ def test_titles_may_hold_the_delimiter(write, delimiter):
     assert read_table(path).samples.tolist() == samples["title"].tolist()
 
 
+def test_a_matrix_of_write_table_is_separated_by_spaces(write):
+    path = write('"blood A" "blood B"', '"cg01" 0.1 0.2')
+    assert read_supplementary(path, NAMES).values.tolist() == [[np.float32(0.1)], [np.float32(0.2)]]
+    path = write("blood_A blood_B", "cg01 0.1 0.2")
+    assert read_supplementary(path, NAMES).values.tolist() == [[np.float32(0.1)], [np.float32(0.2)]]
+
+
 def test_text_columns_of_no_sample_are_left_out(write):
     path = write("ID,CHR,blood A,blood B,Gene", "cg01,X,0.1,0.2,AHRR;F2RL3", name="a.csv")
     table = read_supplementary(path, NAMES)

@@ -90,6 +90,16 @@ def test_bad_text(tmp_path, text, message):
         read_table(path)
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_delimiter_is_told_from_commas_in_names_and_numbers(tmp_path, quote):
+    path = tmp_path / "beta.txt"
+    names = [f"{quote}Smith, {letter}, left{quote}" for letter in "AB"]
+    path.write_text("\t".join(["id", *names]) + "\ncg01\t0,5\t0,25\n")
+    table = read_table(path)
+    assert table.samples.tolist() == ["Smith, A, left", "Smith, B, left"]
+    assert table.values.tolist() == [[0.5], [0.25]]
+
+
 @pytest.mark.parametrize("read", [read_table, read_samples])
 def test_excels_unicode_text_is_refused_with_what_to_do(tmp_path, read):
     path = tmp_path / "beta.txt"
