@@ -272,13 +272,17 @@ class MemberFit:
         else:
             self.calibrate()
         heads: ConvexHeads | None = None
+        origin: dict[str, Tensor] | None = None  # weights on which the heads were set up
         kept = False
         for number, stage in enumerate(self.trainer.list_stages()):
             if number < state.get("stage_number", 0):
                 continue
             entry = copy.deepcopy(member.state_dict())
             if stage.classifies and heads is None:
+                origin = state.get("origin") or entry
+                member.load_state_dict(origin)
                 heads = self.convex_heads()
+                member.load_state_dict(entry)
                 if "heads" in state:
                     heads.load_state_dict(state["heads"])
             if stage.on_trial and heads is not None:
@@ -289,7 +293,7 @@ class MemberFit:
             if number == state.get("stage_number"):
                 running.load_state_dict(state["stage"])
                 first = state["epoch"]
-            here: dict[str, Any] = {"stage_number": number, "entry": entry}
+            here: dict[str, Any] = {"stage_number": number, "entry": entry, "origin": origin}
             if stage.on_trial and heads is not None:
                 here["heads"] = heads.state_dict()
             self._epochs(running, first, here, bar)

@@ -42,10 +42,10 @@ def make_trainer(**options):
     return Trainer(hierarchy, data, TASKS, settings, **({"progress": False} | options))
 
 
-def gradient_settings(epochs, learning_rate=None, **design):
+def gradient_settings(epochs, learning_rate=None, preset="paper", **design):
     """The paper's schedule for the network of the default preset."""
     design = vars(PRESETS["default"].design) | design
-    return make_settings("paper", epochs, learning_rate, design=design)
+    return make_settings(preset, epochs, learning_rate, design=design)
 
 
 def first_fit(trainer):
@@ -121,21 +121,34 @@ class Interrupted(Checkpoint):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("kind", ["joint", "paper", "hidden heads"])
+OTHER_WAYS = {
+    "joint": {},
+    "paper": {},
+    "hidden heads": {"head_units": 3},
+    "heads from the start": {"preset": "paper_code"},
+    "running means": {"norm": "batch"},
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_WAYS)
 def test_other_ways_of_training_continue_too(tmp_path, kind):
+    """The last two change what the heads see after these were set up."""
+
     def trainer(checkpoint):
         made = make_trainer(
             checkpoint=checkpoint,
             stages="joint" if kind == "joint" else "three",
         )
         if kind != "joint":
-            units = 3 if kind == "hidden heads" else None
-            made.settings = gradient_settings((1, 3, 1), head_units=units)
+            made.settings = gradient_settings((1, 3, 2), **OTHER_WAYS[kind])
         return made
 
     straight = trainer(Checkpoint()).fit()
+    interrupted = Interrupted(tmp_path / "state.pt")
+    if kind == "running means":
+        interrupted.left = 5
     with pytest.raises(KeyboardInterrupt):
-        trainer(Interrupted(tmp_path / "state.pt")).fit()
+        trainer(interrupted).fit()
     resumed = trainer(Checkpoint(tmp_path / "state.pt")).fit()
     assert resumed.history == straight.history
     for ours, theirs in zip(weights(resumed), weights(straight), strict=True):
