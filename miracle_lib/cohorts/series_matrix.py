@@ -16,7 +16,8 @@ from miracle_lib.errors import MiracleError
 _BEGIN, _END = b"!series_matrix_table_begin", b"!series_matrix_table_end"
 _NOTHING = np.empty((0, 0), dtype=np.float32)
 _MOST_SITES = 10_000_000  # more than any array has: a header that states more is not believed
-_FIELDS = {"title", "source_name_ch1", "description", "platform_id"}  # kept beside characteristics
+# Kept beside characteristics.
+_FIELDS = {"title", "source_name_ch1", "description", "platform_id", "data_row_count"}
 SENTRIX = re.compile(r"(?<!\d)\d{8,12}_R\d\dC\d\d(?!\d)")  # slide and position of an array
 
 
@@ -30,9 +31,9 @@ class SeriesMatrix:
         Fields of the series (``title``, ``geo_accession``, ...), repeated fields joined by "; ".
     samples : DataFrame, n_samples x characteristics
         Indexed by accession (GSM...). Columns: ``title``, ``source_name``, ``description``,
-        ``platform_id``, ``sentrix`` (slide and position of the array, such as
-        "7800246024_R01C01", from the names of IDAT files or the title) and the keys of the sample
-        characteristics in lower case. Missing = NaN.
+        ``platform_id``, ``data_row_count`` (sites that the file states), ``sentrix`` (slide and
+        position of the array, such as "7800246024_R01C01", from the names of IDAT files or the
+        title) and the keys of the sample characteristics in lower case. Missing = NaN.
     table : SiteTable
         Values; no sites where the series keeps them in a supplementary file.
     """

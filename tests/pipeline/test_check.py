@@ -1,4 +1,5 @@
 import gzip
+import re
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -56,6 +57,19 @@ def test_sites_that_the_cohort_file_states_are_those_of_the_page(folder):
     path.write_text(path.read_text().replace("layout: table}", "layout: table, n_sites: 1}"))
     page = check_profile(str(folder / "profile.yaml"))
     assert "  sites: 1 (stated by the cohort file)" in page.lines
+
+
+def test_sites_that_a_series_states_are_those_of_the_page(folder):
+    cells = {"geo_accession": "abcd", "data_row_count": ["485512"] * 4}
+    cells["characteristics_ch1"] = ["status: ill", "status: ill", "status: well", "status: well"]
+    lines = ["\t".join([f"!Sample_{name}", *said]) for name, said in cells.items()]
+    text = "\n".join([*lines, "!series_matrix_table_begin", ""])
+    (folder / "GSE1_series_matrix.txt").write_text(text)
+    path = folder / "ours.yaml"
+    files = "[{url: GSE1_series_matrix.txt}]\n"
+    path.write_text(re.sub(r"\[.*\n", files, path.read_text()).partition("  age")[0])
+    page = check_profile(str(folder / "profile.yaml"))
+    assert "  sites: 485,512 (stated by the files)" in page.lines
 
 
 def test_everything_that_stops_is_said_at_once_and_the_exit_status_says_so(folder):
