@@ -146,7 +146,7 @@ def fetch_head(
         return fetch_file(url, mirror, cache=cache)
     if mirror:
         url = f"{str(mirror).rstrip('/')}/{name}"
-    whole = folder / _key(url)
+    whole = _place(url, folder)
     if whole.is_file():
         return whole
     head, inflate = b"", zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip
@@ -162,7 +162,7 @@ def fetch_head(
                     break
     except (requests.RequestException, zlib.error) as error:
         raise MiracleError(f"{name}: its first lines cannot be read from {url}.") from error
-    path = folder / "heads" / name.removesuffix(".gz")
+    path = _place(url, folder / "heads").with_name(name.removesuffix(".gz"))
     with atomic_path(path) as temporary:
         temporary.write_bytes(head)
     return path
@@ -209,17 +209,14 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
     """Fetch ``url`` into the cache with pooch, under the checksum of the lock file."""
     import pooch
 
-    host, key = urlsplit(url).netloc, _key(url)
-    path, lock = cache / key, cache / "checksums.json"
-    if not path.resolve().is_relative_to(cache.resolve() / host) or not host:
-        raise MiracleError(f"{url} leads out of the folder of downloads; it is not fetched.")
+    path, lock = _place(url, cache), cache / "checksums.json"
     known = checksum or _read_lock(lock).get(url)
     if known and path.is_file() and file_hash(path) == known:
         return path
     waiting = f"{path.name}: waiting for another process that downloads it"
     try:
         with alone(path, waiting):
-            known = checksum or _read_lock(lock).get(url)
+            known, key = checksum or _read_lock(lock).get(url), path.relative_to(cache).as_posix()
             files = pooch.create(path=cache, base_url="", registry={key: known}, urls={key: url})
             files.fetch(key, downloader=_Resuming())
             if known is None:
@@ -240,12 +237,15 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
     return path
 
 
-def _key(url: str) -> str:
+def _place(url: str, cache: Path) -> Path:
     """Where a download lies in the cache: by host, path and what is asked for behind a "?"."""
     parts = urlsplit(url)
     folder, _, name = unquote(parts.path).rstrip("/").rpartition("/")
     asked = f"/{hashlib.sha256(parts.query.encode()).hexdigest()[:16]}" if parts.query else ""
-    return f"{parts.netloc}{folder}{asked}/{name}"
+    path = cache / f"{parts.netloc}{folder}{asked}/{name}"
+    if not path.resolve().is_relative_to(cache.resolve() / parts.netloc) or not parts.netloc:
+        raise MiracleError(f"{url} leads out of the folder of downloads; it is not fetched.")
+    return path
 
 
 def _read_lock(lock: Path) -> dict[str, str]:

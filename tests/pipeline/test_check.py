@@ -145,5 +145,8 @@ def test_only_the_head_of_a_file_is_downloaded(address, tmp_path, monkeypatch):
     end = b"!series_matrix_table_begin"
     path = fetch_head(f"{address}/matrix.txt.gz", end, cache=tmp_path)
     assert path.read_bytes() == b'!Series_title\t"x"\n!series_matrix_table_begin\n'
+    other = fetch_head(f"{address}/matrix.txt.gz?another", end, cache=tmp_path)
+    assert other.name == path.name == "matrix.txt"
+    assert other != path
     with pytest.raises(MiracleError, match="the server answered 404"):
         fetch_head(f"{address}/absent.txt.gz", end, cache=tmp_path)
