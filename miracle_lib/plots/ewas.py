@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -122,7 +123,7 @@ def quantiles(tables: Mapping[str, pd.DataFrame]) -> Figure:
     _refuse_none(tables)
     figure = new_figure(3.8, width=5.2)
     axes = figure.subplots()
-    for colour, (title, table) in zip(COLOURS, tables.items(), strict=False):
+    for colour, (title, table) in zip(cycle(COLOURS), tables.items(), strict=False):
         p = np.sort(table["p_value"].dropna().to_numpy())
         expected = -np.log10((np.arange(len(p)) + 0.5) / len(p))
         label = f"{title}: λ = {inflation(p):.2f}"

@@ -53,5 +53,7 @@ def test_quantiles_show_the_inflation(table):
     assert points.get_xdata()[0] == pytest.approx(3)
     label = axes.get_legend().get_texts()[0].get_text()
     assert label in ("all: λ = 1.00", "all: λ = 1.01")
+    many = plots.quantiles({f"task {k}": table for k in range(9)})
+    assert len(many.axes[0].get_legend().get_texts()) == 9
     with pytest.raises(MiracleError, match="no table to draw"):
         plots.quantiles({})
