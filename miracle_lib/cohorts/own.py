@@ -19,7 +19,7 @@ from miracle_lib.cohorts.manifest import (
 )
 from miracle_lib.cohorts.phenotypes import UNKNOWN, count, matches, read_phenotypes
 from miracle_lib.cohorts.sample_tables import read_samples
-from miracle_lib.cohorts.site_table import SiteTable, check_names, to_beta
+from miracle_lib.cohorts.site_table import SiteTable, check_names, to_beta, without_suffix
 from miracle_lib.cohorts.tables import read_table, scale_of
 from miracle_lib.errors import MiracleError
 from miracle_lib.files import atomic_path
@@ -224,7 +224,7 @@ def write_own(own: OwnCohort, overwrite: bool = False) -> None:
 def _platform(table: SiteTable) -> tuple[str, str]:
     """Which array a table comes from, and how that is known."""
     n_sites = len(table.sites)
-    if table.sites.str.contains(r"_[TB][CO]\d+$", regex=True).mean() > 0.5:
+    if (without_suffix(table.sites) != table.sites).mean() > 0.5:
         return "EPICv2", "by the endings of its probe names"
     if n_sites > 500_000:
         return "EPIC", "by the number of sites"

@@ -42,7 +42,9 @@ def cohorts(described: pd.DataFrame, report: pd.DataFrame) -> str:
         name = gap.abs().idxmax()
         older = "older" if gap[name] > 0 else "younger"
         ages = f"ages differ most in {_plain(name)}: cases {abs(gap[name]):.1f} years {older}"
-    checked = f"quality control dropped {_count(lost, 'sample')} and flagged {flagged or 'none'}"
+    checked = (
+        f"quality control dropped {_count(lost, 'sample')} and raised {_count(flagged, 'flag')}"
+    )
     alone = sorted(name for name, n in tasks.value_counts().items() if n == 1)
     limit = "what the several cohorts of a task share may still be a common bias"
     if alone:

@@ -32,7 +32,8 @@ def test_cohorts_are_counted_and_a_task_of_one_cohort_is_named():
     text = openings.cohorts(described("RA", "RA", "MS"), REPORT)
     assert "3 cohorts of 2 tasks bring 300 samples: 120 cases and 180 controls." in text
     assert (
-        "dropped 1 sample and flagged 2; ages differ most in GSE0: cases 5.0 years older." in text
+        "dropped 1 sample and raised 2 flags; ages differ most in GSE0: cases 5.0 years older."
+        in text
     )
     assert "*What it cannot show*: MS comes from one cohort, so a laboratory's mark" in text
 
