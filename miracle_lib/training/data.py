@@ -1,5 +1,6 @@
 """The samples of one fit, their inner folds and mini-batches."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,6 +82,24 @@ def mini_batches(labels: Tensor, batch_size: int | None, seed: int) -> list[Tens
         members = members[torch.randperm(len(members), generator=generator)]
         batch[members] = torch.arange(len(members)) * n_batches // len(members)
     return [torch.nonzero(batch == index).ravel() for index in range(n_batches)]
+
+
+def joined(parts: Sequence[Tensor], least: int) -> list[Tensor]:
+    """Return parts of some rows with those of fewer than ``least`` joined to their neighbours.
+
+    Examples
+    --------
+    >>> [len(part) for part in joined(torch.arange(7).split(3), least=2)]
+    [3, 4]
+    """
+    found: list[Tensor] = []
+    for part in parts:
+        if found and len(found[-1]) < least:
+            part = torch.cat([found.pop(), part])
+        found.append(part)
+    if len(found) > 1 and len(found[-1]) < least:
+        found[-2:] = [torch.cat(found[-2:])]
+    return found
 
 
 def balanced_accuracy(logits: Tensor, labels: Tensor) -> Tensor:

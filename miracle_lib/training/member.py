@@ -89,6 +89,11 @@ class Member(nn.Module):
         return max(1, PASS_VALUES // self.network.n_sites)
 
     @property
+    def least_at_once(self) -> int:
+        """Fewest samples that a pass in training can take: one alone has no variance in a batch."""
+        return 2 if any(isinstance(each, nn.BatchNorm1d) for each in self.modules()) else 1
+
+    @property
     def chunk(self) -> int:
         """Samples per pass outside training."""
         return min(CHUNK, self.most_at_once)

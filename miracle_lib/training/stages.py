@@ -13,7 +13,7 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.model import Heads, masked_task_loss
 from miracle_lib.model.weighting import Signals, Weighting
 from miracle_lib.training import processes
-from miracle_lib.training.data import TrainingData, balanced_accuracy, mini_batches
+from miracle_lib.training.data import TrainingData, balanced_accuracy, joined, mini_batches
 from miracle_lib.training.losses import LOSSES, Pass
 from miracle_lib.training.member import Member, halves
 from miracle_lib.training.settings import Settings, Stage, StageSettings
@@ -137,6 +137,7 @@ class GradientStage:
         """Return the rows of each mini-batch of an epoch."""
         labels = self.data.labels[self.train]
         parts = mini_batches(labels, self.settings.batch_size, self.seed_of(epoch))
+        parts = joined(parts, self.member.least_at_once)
         return [self.train[part.to(self.train.device)] for part in parts]
 
     def record(self, row: Row, weights: Tensor | None) -> Row:
@@ -169,7 +170,8 @@ class GradientStage:
         self.optimizer.zero_grad()
         shown: dict[str, float] = {}
         # A batch too wide for one pass is taken in parts, whose gradients add up.
-        for number, piece in enumerate(rows.split(self.member.most_at_once)):
+        pieces = joined(rows.split(self.member.most_at_once), self.member.least_at_once)
+        for number, piece in enumerate(pieces):
             if not processes.is_mine(number):
                 self.member.network.skip(len(piece))
                 continue

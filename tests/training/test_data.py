@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from miracle_lib.errors import MiracleError
-from miracle_lib.training.data import balanced_accuracy, inner_folds, mini_batches
+from miracle_lib.training.data import balanced_accuracy, inner_folds, joined, mini_batches
 
 NAN = float("nan")
 
@@ -44,6 +44,22 @@ def test_batches_differ_by_seed_only():
     assert all(torch.equal(a, b) for a, b in zip(one, same, strict=True))
     assert not torch.equal(one[0], other[0])
     assert len(mini_batches(labels, None, 0)) == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "least", "found"),
+    [
+        ([2, 2, 1], 2, [2, 3]),
+        ([1, 3, 1], 2, [5]),
+        ([1, 1, 1, 1, 1], 2, [2, 3]),
+        ([1], 2, [1]),
+        ([2, 1, 2], 1, [2, 1, 2]),
+    ],
+)
+def test_parts_that_are_too_small_join_their_neighbours(sizes, least, found):
+    parts = joined(torch.arange(sum(sizes)).split(sizes), least)
+    assert [len(part) for part in parts] == found
+    assert torch.cat(parts).tolist() == list(range(sum(sizes)))
 
 
 def test_inner_folds_keep_groups_whole_and_classes_balanced():

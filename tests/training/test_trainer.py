@@ -39,7 +39,8 @@ def make_trainer(**options):
         np.arange(len(X)),
     )
     settings = make_settings("default", (3, 3, 3), None, 32)
-    return Trainer(hierarchy, data, TASKS, settings, **({"progress": False} | options))
+    options = {"tasks": TASKS, "progress": False} | options
+    return Trainer(hierarchy, data, settings=settings, **options)
 
 
 def gradient_settings(epochs, learning_rate=None, preset="paper", **design):
@@ -326,6 +327,24 @@ def test_a_batch_taken_in_parts_has_the_gradient_of_the_whole(monkeypatch):
     assert parts == pytest.approx(whole, rel=1e-5)
     for ours, theirs in zip(gradients, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("alone", ["in a batch", "in a pass"])
+def test_no_sample_is_normalised_alone(monkeypatch, alone):
+    trainer = make_trainer(tasks=["MS"])
+    data, of_task = trainer.data, ~trainer.data.labels[:, 0].isnan()
+    parts = data.x[of_task], data.labels[of_task, :1], data.covariates[of_task]
+    trainer.data = TrainingData(*parts, np.arange(len(parts[0])))
+    size = 1 if alone == "in a batch" else None
+    trainer.settings = make_settings("default", (2, 0, 0), None, size, design={"norm": "batch"})
+    fit = first_fit(trainer)
+    n_trained = int((fit.common.folds != fit.fold).sum())
+    if alone == "in a pass":
+        values = (n_trained - 1) * fit.member.network.n_sites
+        monkeypatch.setattr(training.member, "PASS_VALUES", values)
+    losses = [row["reconstruction"] for row in trainer.fit().history]
+    assert len(losses) == 2
+    assert np.isfinite(losses).all()
 
 
 def test_loss_that_is_not_finite_is_named_with_stage_and_epoch():
