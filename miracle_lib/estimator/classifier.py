@@ -102,7 +102,7 @@ class MiracleClassifier(Prediction, ClassifierMixin, TransformerMixin, BaseEstim
     latent_activation : str, by default "identity"
         Of latent mean and log-variance; as ``activation``.
     norm : {"none", "batch", "layer"}, by default "none"
-        Of the gene layers.
+        Of the gene layers; ``"batch"`` trains in one process only.
     dense_layers : bool, by default False
         Layers from every gene to every gene and from every pathway to every pathway in the encoder.
     start : {"average", "random"}, by default "average"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from miracle_lib.errors import MiracleError
 from miracle_lib.model import Heads, TaskHeads
 from miracle_lib.model.vae import Masks
 from miracle_lib.model.weighting import Weighting, make_weighting
@@ -135,6 +136,11 @@ class Trainer:
             seed=epoch_seed(self.seed, "member", index),
             design=self.settings.design,
         )
+        if member.least_at_once > 1 and processes.asked_for():
+            raise MiracleError(
+                "batch normalisation cannot be trained by several processes: each would keep the "
+                "statistics of its own samples, and have another model; norm='layer' can"
+            )
         if self.along_paths:
             member.fix_activities()
         return member.to(self.data.x.device)

@@ -347,6 +347,15 @@ def test_no_sample_is_normalised_alone(monkeypatch, alone):
     assert np.isfinite(losses).all()
 
 
+def test_several_processes_refuse_statistics_that_each_would_have_of_its_own(monkeypatch):
+    trainer = make_trainer()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    trainer.new_member(0)
+    trainer.settings = make_settings("default", design={"norm": "batch"})
+    with pytest.raises(MiracleError, match="batch normalisation cannot be trained by several proc"):
+        trainer.new_member(0)
+
+
 def test_loss_that_is_not_finite_is_named_with_stage_and_epoch():
     trainer = make_trainer()
     trainer.settings = make_settings("default", (3, 3, 3), (1e30, 1e-3, 1e-4), 32)
