@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.optimize import nnls
 
+from miracle_lib.cohorts.site_table import without_suffix
 from miracle_lib.errors import MiracleError
 
 _log = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def read_cell_reference(path: str | Path) -> pd.DataFrame:
     ----------
     path : str or Path
         CSV, plain or gzipped: the first column is the site, every other one a cell type.
+        Replicates of a site (EPICv2) are averaged.
 
     Returns
     -------
@@ -71,7 +73,8 @@ def read_cell_reference(path: str | Path) -> pd.DataFrame:
         table = pd.read_csv(path, index_col=0)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise MiracleError(f"{path.name} cannot be read as a CSV table: {error}.") from error
-    return _checked(table, path.name)
+    table = _checked(table, path.name)
+    return table.groupby(without_suffix(table.index.astype(str)), sort=False).mean()
 
 
 def estimate_cell_fractions(

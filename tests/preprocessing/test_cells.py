@@ -112,6 +112,12 @@ def test_refuses_a_bad_reference(tmp_path, text, message):
         read_cell_reference(path)
 
 
+def test_replicates_of_a_site_are_averaged_as_those_of_values_are(tmp_path):
+    path = tmp_path / "reference.csv"
+    path.write_text("cpg,a,b\ncg2_TC11,0.25,0\ncg1,0.5,1\ncg2_TC12,0.75,1\n")
+    assert read_cell_reference(path).T.to_dict("list") == {"cg2": [0.5, 0.5], "cg1": [0.5, 1]}
+
+
 def test_refuses_a_missing_or_damaged_file(tmp_path):
     with pytest.raises(MiracleError, match=r"none.csv cannot be read"):
         read_cell_reference(tmp_path / "none.csv")
