@@ -109,6 +109,25 @@ def open_text(path: Path) -> Iterator["io.BufferedReader[Any]"]:
             ) from error
 
 
+def utf8(content: bytes, path: Path) -> str:
+    """Decode names and labels of a user's table; Excel writes other encodings, too.
+
+    Examples
+    --------
+    >>> utf8("id,Sjögren".encode("cp1252"), Path("samples.csv"))
+    Traceback (most recent call last):
+    miracle_lib.errors.MiracleError: samples.csv: the byte 0xf6 after 'id,Sj' is not UTF-8; ...
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[max(error.start - 20, 0) : error.start].decode("utf-8-sig", "ignore")
+        raise MiracleError(
+            f"{path.name}: the byte 0x{content[error.start]:02x} after {before!r} is not UTF-8; "
+            'save the table as "CSV UTF-8", or a workbook as .xlsx.'
+        ) from None
+
+
 class _Counted(io.RawIOBase):
     """A raw file that moves a progress bar as it is read."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from miracle_lib.cohorts.delimited import is_number, open_text
+from miracle_lib.cohorts.delimited import is_number, open_text, utf8
 from miracle_lib.cohorts.tables import cell_text, kind_of, read_h5ad, read_parquet, read_sheet
 from miracle_lib.cohorts.text_tables import dialect_of, only_counts
 from miracle_lib.errors import MiracleError
@@ -70,7 +70,7 @@ def read_samples(path: str | Path) -> pd.DataFrame:
 def _read_text(path: Path) -> pd.DataFrame:
     """Delimited text, every cell as it stands."""
     with open_text(path) as stream:
-        text = stream.read().decode("utf-8-sig", "replace")
+        text = utf8(stream.read(), path)
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) < 2:
         raise MiracleError(f"{path.name}: no row below the header.")

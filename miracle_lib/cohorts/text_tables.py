@@ -20,6 +20,7 @@ from miracle_lib.cohorts.delimited import (
     is_number,
     open_text,
     read_rows,
+    utf8,
     whole_lines,
 )
 from miracle_lib.cohorts.probe_names import are_probes, foreign, refuse_foreign, refuse_no_probes
@@ -85,7 +86,7 @@ def read_text(path: Path, drop_other: bool = False, detection_p: float = 0.01) -
     names, and rows may begin with a running number.
     """
     with open_text(path) as stream:
-        line = stream.readline().decode("utf-8-sig", "replace").rstrip("\r\n")
+        line = utf8(stream.readline(), path).rstrip("\r\n")
         first = stream.readline()
         below = [first, *stream.peek(1 << 16).split(b"\n")[:-1][:_LOOKED_AT]]
         rows = [row.decode("utf-8", "replace").rstrip("\r\n") for row in below if row.strip()]
@@ -180,7 +181,7 @@ def _read_samples(
         if not line.strip():
             continue
         *_, called, rest = [b"", *line.split(mark, name + 1)]
-        names.append(called.decode("utf-8", "replace").strip().strip('"'))
+        names.append(utf8(called, path).strip().strip('"'))
         if dialect.decimal == ",":
             rest = rest.replace(b",", b".")
         n_values = rest.count(mark) + 1

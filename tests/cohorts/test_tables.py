@@ -108,6 +108,17 @@ def test_excels_unicode_text_is_refused_with_what_to_do(tmp_path, read):
         read(path)
 
 
+@pytest.mark.parametrize("read", [read_table, read_samples])
+@pytest.mark.parametrize("text", ["id,cg01,cg02\nJörg,0.1,0.2\n", "id,Jörg,anna\ncg01,0.1,0.2\n"])
+def test_names_in_another_encoding_are_refused_by_their_place(tmp_path, read, text):
+    path = tmp_path / "beta.csv"
+    path.write_text(text, encoding="cp1252")
+    with pytest.raises(MiracleError, match=r"^beta.csv: the byte 0xf6 after '.*J' is not UTF-8"):
+        read(path)
+    path.write_text(text, encoding="utf-8-sig")
+    read(path)
+
+
 @pytest.mark.parametrize("kind", ["xlsx", "parquet", "h5ad"])
 def test_damaged_binary_files(tmp_path, kind):
     path = write(FRAME, tmp_path / f"beta.{kind}")
