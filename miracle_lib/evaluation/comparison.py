@@ -288,7 +288,8 @@ def permutation_test(
     -------
     DataFrame
         Per task and for ``"all"``: observed, null_mean, null_high (95th percentile), p_value =
-        (1 + #(null >= observed)) / (1 + n_permutations). ``attrs["null"]``: permutations x tasks.
+        (1 + #(null >= observed)) / (1 + n_permutations), NaN where there is no score to test.
+        ``attrs["null"]``: permutations x tasks.
 
     References
     ----------
@@ -307,16 +308,14 @@ def permutation_test(
         _mean_score, jobs, [estimator, samples], n_jobs=n_jobs, title="permutations"
     )
     null = pd.DataFrame(of_shuffled)
-    if metric == "brier":  # the one metric where less is better
-        exceeded = (null <= observed).sum()
-    else:
-        exceeded = (null >= observed).sum()
+    beaten = null > observed if metric == "brier" else null < observed  # where less is better
+    p_value = (1 + (~beaten).sum()) / (1 + n_permutations)  # a null without a score beats nothing
     table = pd.DataFrame(
         {
             "observed": observed,
             "null_mean": null.mean(),
             "null_high": null.quantile(0.95),
-            "p_value": (1 + exceeded) / (1 + n_permutations),
+            "p_value": p_value.where(observed.notna()),
         }
     )
     table = table.rename_axis("task").reset_index()

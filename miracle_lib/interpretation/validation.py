@@ -61,11 +61,13 @@ def library_agreement(
     Raises
     ------
     MiracleError
-        If no pathway of the explanation is in ``mask_sets``.
+        If no pathway of the explanation is in ``mask_sets``, or one lacks evidence.
     """
     pathways = [p for p in explanation.index if p in mask_sets]
     if not pathways:
         raise MiracleError("No pathway of the explanation is among the mask's gene sets.")
+    if explanation.loc[pathways, "z"].isna().any():
+        raise MiracleError("The explanation lacks evidence (z); explain the task with its labels.")
     rng = np.random.default_rng(random_state)
     mask_content = {frozenset(genes) for genes in mask_sets.values()}
     rows = {}

@@ -6,7 +6,9 @@ from miracle_lib.errors import MiracleError
 from miracle_lib.evaluation import (
     compare_across_tasks,
     compare_methods,
+    comparison,
     correlated_t,
+    permutation_test,
     scores_of,
     shuffle_labels,
 )
@@ -163,3 +165,17 @@ def test_labels_that_cannot_be_shuffled_are_refused(parts):
     Y = pd.DataFrame({"RA": [1, 1, 1, 1, 0, 0], "MS": [1, 0, 1, 0, 1, 0]})
     with pytest.raises(MiracleError, match="the labels of RA cannot be shuffled: within a cohort"):
         shuffle_labels(Y, np.random.default_rng(0), **parts)
+
+
+@pytest.mark.parametrize(("metric", "good", "bad"), [("auroc", 0.9, 0.5), ("brier", 0.1, 0.3)])
+def test_a_score_that_is_absent_is_no_evidence(monkeypatch, metric, good, bad):
+    columns = ["RA", "MS", "SLE"]
+    scores = [[np.nan, good, good], [bad, np.nan, bad], [bad, bad, bad], [bad, bad, good]]
+    found = iter([pd.Series(row, columns) for row in scores])
+    monkeypatch.setattr(comparison, "_mean_score", lambda *_: next(found))
+    Y = pd.DataFrame({task: [0, 1] * 4 for task in columns})
+    X = pd.DataFrame({"cg1": np.linspace(0, 1, 8)})
+    table = permutation_test(None, X, Y, metric=metric, n_permutations=3).set_index("task")
+    assert np.isnan(table.loc["RA", "p_value"])
+    assert table.loc["MS", "p_value"] == 0.5
+    assert table.loc["SLE", "p_value"] == 0.5

@@ -57,6 +57,11 @@ def test_evidence_that_is_noise_does_not_agree(world):
 
 
 def test_refused_input(world):
-    table, _, other, sites, explanation, _ = world
+    table, mask, other, sites, explanation, _ = world
     with pytest.raises(MiracleError, match="No pathway of the explanation"):
         library_agreement(explanation, other, sites, table["site"], table, {"other": other})
+    silent = explanation.assign(z=np.nan)
+    with pytest.raises(
+        MiracleError, match=r"lacks evidence \(z\); explain the task with its labels"
+    ):
+        library_agreement(silent, mask, sites, table["site"], table, {"other": other})
