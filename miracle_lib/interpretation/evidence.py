@@ -18,6 +18,7 @@ labels' part in training the encoder, and the chance to name anything where noth
 not exceed the q-value.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -87,6 +88,12 @@ def evidence(problem: Problem, n_permutations: int = 500, random_state: int = 0)
         p_value, q_value (Benjamini-Hochberg).
     """
     labels = shuffled_labels(problem, n_permutations, random_state)
+    if (labels == labels[:, :1]).all():
+        warnings.warn(
+            "The labels cannot be shuffled: no two subjects of a cohort, and no two samples of a "
+            "subject, differ in them. There is no control, and every p-value is 1.",
+            stacklevel=2,
+        )
     measures = _measures(problem, labels)
     parts = {name: _standardised(values) for name, values in measures.items()}
     z = _standardised(np.abs(parts["directed"]) + parts["undirected"] + parts["network"])
@@ -110,14 +117,20 @@ def _q_values(p: np.ndarray) -> np.ndarray:
 def shuffled_labels(problem: Problem, n_permutations: int, random_state: int) -> np.ndarray:
     """Labels as they are in column 0, then shuffled over subjects within each stratum.
 
-    Where a subject has both labels, as a pair of twins may, they change places within it.
+    Where a subject has both labels, as a pair of twins may, they change places within it and its
+    stratum.
     """
     rng = np.random.default_rng(random_state)
     _, first, subject = np.unique(problem.block, return_index=True, return_inverse=True)
     label, stratum = problem.label[first], problem.stratum[first]
     mixed = np.bincount(subject, problem.label != label[subject]) > 0
-    strata = [np.flatnonzero(~mixed & (stratum == name)) for name in np.unique(stratum)]
-    pairs = [np.flatnonzero(subject == number) for number in np.flatnonzero(mixed)]
+    names = np.unique(problem.stratum)
+    strata = [np.flatnonzero(~mixed & (stratum == name)) for name in names]
+    pairs = [
+        np.flatnonzero((subject == number) & (problem.stratum == name))
+        for number in np.flatnonzero(mixed)
+        for name in names
+    ]
     columns = [problem.label]
     for _ in range(n_permutations):
         drawn = label.copy()

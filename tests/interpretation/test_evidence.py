@@ -89,6 +89,24 @@ def test_labels_are_shuffled_within_strata():
     assert (labels[:30].sum(axis=0) == labels[:30, 0].sum()).all()
 
 
+def test_twins_change_places_only_within_a_stratum():
+    problem = make(np.random.default_rng(8))
+    problem.label = np.tile([1.0, 0.0], 30)
+    problem.block = np.repeat(np.arange(30), 2)
+    problem.stratum = np.where(np.arange(60) < 20, np.arange(60) % 2, 2)
+    labels = shuffled_labels(problem, 20, 0)
+    assert (labels[:20] == labels[:20, :1]).all()  # one twin of each pair in either cohort
+    assert len(np.unique(labels.T, axis=0)) == 21
+
+
+def test_labels_that_cannot_be_shuffled_are_pointed_out():
+    problem = make(np.random.default_rng(9), planted=35)
+    problem.stratum = problem.label  # a cohort of cases, and one of controls
+    with pytest.warns(UserWarning, match="The labels cannot be shuffled: no two subjects of a coh"):
+        found = evidence(problem, 20)
+    assert (found[["p_value", "q_value"]] == 1).all(axis=None)
+
+
 def test_a_covariate_that_explains_the_pathway_removes_it():
     problem = make(np.random.default_rng(5), planted=20)
     problem.covariates = problem.label[:, None] + np.random.default_rng(6).normal(0, 0.1, (60, 1))
