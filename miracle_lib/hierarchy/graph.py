@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -327,6 +328,11 @@ class Hierarchy:
         -------
         Hierarchy
             Same names; the control for "is it the biology, or only the shape of the mask".
+
+        Warns
+        -----
+        UserWarning
+            If no edge has another place: it is no control then.
         """
         rng = np.random.default_rng(seed)
         return self._rewired([permute_edges(mask, rng) for mask in self.masks], "permuted")
@@ -569,6 +575,8 @@ class Hierarchy:
 
     def _rewired(self, masks: list[csr_matrix], source: str) -> Self:
         """Same names under other masks; edge groups no longer apply."""
+        if not any((new != old).nnz for new, old in zip(masks, self.masks, strict=True)):
+            warnings.warn(f"the {source} mask is the mask itself, and no control", stacklevel=3)
         return type(self)(
             self.layers,
             masks,

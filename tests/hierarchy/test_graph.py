@@ -221,6 +221,14 @@ def test_from_tables_with_sites_equals_restriction():
         )
 
 
+@pytest.mark.parametrize("kind", ["permuted", "random", "fully_connected"])
+def test_a_mask_without_another_place_for_an_edge_is_no_control(kind):
+    pairs = pd.DataFrame({"site": ["s1", "s2"], "gene": ["A", "A"]})
+    star = Hierarchy.from_tables(pairs, {"P": ["A"]}, min_genes=1)
+    with pytest.warns(UserWarning, match=f"the {kind.replace('_', ' ')} mask is the mask itself"):
+        getattr(star, kind)()
+
+
 def test_permuted_keeps_degrees_of_both_levels_and_little_else():
     whole = large()
     shuffled = whole.permuted(1)
