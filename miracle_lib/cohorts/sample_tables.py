@@ -1,6 +1,7 @@
 """Tables of samples that users bring: who was measured, with which label and covariates."""
 
 import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,8 @@ def read_samples(path: str | Path) -> pd.DataFrame:
 def _read_text(path: Path) -> pd.DataFrame:
     """Delimited text, every cell as it stands."""
     with open_text(path) as stream:
-        text = utf8(stream.read(), path)
-    lines = [line for line in text.splitlines() if line.strip()]
+        text = io.StringIO(utf8(stream.read(), path), newline=None)
+    lines = [line for line in text if line.strip()]
     if len(lines) < 2:
         raise MiracleError(f"{path.name}: no row below the header.")
     dialect = dialect_of(lines[0], lines[1:])

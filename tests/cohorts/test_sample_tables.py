@@ -90,6 +90,14 @@ def test_samples_and_columns_need_names_of_their_own(tmp_path, text, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("cell", ["x\ny", "x\u2028y", "x\x0by", "x\x85y"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_cells_may_hold_what_ends_lines_elsewhere(tmp_path, cell, end):
+    text = f'id,note\na,"{cell}"\nb,z\n'.replace("\n", end)
+    (tmp_path / "s.csv").write_bytes(text.encode())
+    assert read_samples(tmp_path / "s.csv")["note"].to_dict() == {"a": cell, "b": "z"}
+
+
 WORDS = st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=6)
 
 
