@@ -43,10 +43,10 @@ def within_and_without(scores: pd.DataFrame, view: str = "as it is") -> Figure:
     table = scores[(scores["metric"] == "auroc") & (scores["view"] == view)]
     if table.empty:
         return empty_figure("no disease of this run has a second cohort")
-    pairs = list(table.groupby(["train", "test"], sort=False))
+    pairs = _by_test(table)
     methods = list(dict.fromkeys(table["method"]))
-    figure, grid = _panels(pairs, 0.9 + 0.3 * len(methods))
-    for axes, ((_, test), part) in zip(grid, pairs, strict=False):
+    figure, grid = _panels(len(pairs), 0.9 + 0.3 * len(methods))
+    for axes, (test, part) in zip(grid, pairs.items(), strict=True):
         for shift, (where, (label, colour)) in zip((-0.15, 0.15), PLACES.items(), strict=True):
             here = part[part["where"] == where].set_index("method").loc[methods]
             _intervals(axes, here, shift, colour, label)
@@ -80,10 +80,10 @@ def causes(
     """
     if scores.empty:
         return empty_figure("no disease of this run has a second cohort")
-    pairs = list(scores.groupby(["train", "test"], sort=False))
+    pairs = _by_test(scores)
     figure = new_figure(0.5 + 2.1 * len(pairs))
     grid = figure.subplots(len(pairs), len(metrics), sharex="col", squeeze=False)
-    for row, ((_, test), part) in zip(grid, pairs, strict=True):
+    for row, (test, part) in zip(grid, pairs.items(), strict=True):
         views = list(dict.fromkeys(part["view"]))
         for axes, metric in zip(row, metrics, strict=True):
             known = part[part["metric"] == metric].set_index("view")
@@ -117,10 +117,10 @@ def rounds(scores: pd.DataFrame, method: str = "MIRACLE") -> Figure:
     table = scores[(scores["metric"] == "auroc") & (scores["method"] == method)]
     if table.empty:
         return empty_figure("no disease of this run has a second cohort")
-    tests = list(table.groupby(["task", "test"], sort=False))
-    most = max(part["train"].nunique() for _, part in tests)
-    figure, grid = _panels(tests, 1.0 + 0.35 * most, columns=1)
-    for axes, ((_, test), part) in zip(grid, tests, strict=False):
+    tests = _by_test(table)
+    most = max(part["train"].nunique() for part in tests.values())
+    figure, grid = _panels(len(tests), 1.0 + 0.35 * most, columns=1)
+    for axes, (test, part) in zip(grid, tests.items(), strict=True):
         trains = list(dict.fromkeys(part["train"]))
         views = list(dict.fromkeys(part["view"]))
         for i, view in enumerate(views):
@@ -176,17 +176,27 @@ def learning(curve: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panels(parts: list, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
-    """One panel per part, all with one axis of scores."""
-    columns = min(columns, len(parts))
-    rows = -(-len(parts) // columns)
+def _by_test(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Rows of each task and test by name: the test's, with the task where it tests several."""
+    parts = dict(list(table.groupby(["task", "test"], sort=False)))
+    tests = [test for _, test in parts]
+    return {
+        test if tests.count(test) == 1 else f"{test}, {task}": part
+        for (task, test), part in parts.items()
+    }
+
+
+def _panels(n: int, height: float, columns: int = 2) -> tuple[Figure, list[Axes]]:
+    """Panels one below and beside the other, all with one axis of scores."""
+    columns = min(columns, n)
+    rows = -(-n // columns)
     figure = new_figure(0.4 + rows * height)
     grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
-    for axes in grid[len(parts) :]:
+    for axes in grid[n:]:
         axes.remove()
-    for number, axes in enumerate(grid[: len(parts)]):
+    for number, axes in enumerate(grid[:n]):
         axes.tick_params(labelleft=number % columns == 0)
-    return figure, list(grid[: len(parts)])
+    return figure, list(grid[:n])
 
 
 def _panel(axes: Axes, names: list[str], title: str) -> None:

@@ -346,7 +346,7 @@ def another_hospital(
     if len(ours):
         worst = ours.loc[ours["fall"].idxmax()]
         same = (brier["method"] == own) & (brier["view"] == "as it is")
-        spoiled = brier[same].set_index("test").loc[worst["test"]]
+        spoiled = brier[same].set_index(["task", "test"]).loc[(worst["task"], worst["test"])]
         sure = (ours["low"] > 0).sum()
         fell = (
             f"in {sure} of {_count(len(ours), 'test')} elsewhere the AUROC of {own} falls beyond "

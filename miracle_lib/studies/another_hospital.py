@@ -362,14 +362,14 @@ def calibration_table(scores: pd.DataFrame, method: str = OWN) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        test, where, view; brier, intercept, slope as text: estimate (low to high), 95 % over
+        task, test, where, view; brier, intercept, slope as text: estimate (low to high), 95 % over
         patients. Within, the views that change the training.
     """
     chosen = scores[(scores["method"] == method) & (scores["metric"] != "auroc")]
     home = [name for name, view in VIEWS.items() if view == view.at_home]
     chosen = chosen[(chosen["where"] == "without") | chosen["view"].isin(home)]
     text = [f"{row.estimate:.2f} ({row.low:.2f} to {row.high:.2f})" for row in chosen.itertuples()]
-    keys = ["test", "where", "view"]
+    keys = ["task", "test", "where", "view"]
     wide = chosen.assign(text=text).pivot_table(
         "text", keys, "metric", aggfunc="first", sort=False, observed=True
     )

@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 import yaml
 
@@ -54,7 +55,7 @@ def test_what_the_chapter_shows(two):
     scores, rounds = external.scores(two), external.rounds(two)
     assert set(rounds["test"]) == {"Simulated MS", FAR}
     table = calibration_table(scores)
-    assert list(table.columns) == ["test", "where", "view", "brier", "intercept", "slope"]
+    assert list(table.columns) == ["task", "test", "where", "view", "brier", "intercept", "slope"]
     assert table["brier"].str.fullmatch(r"0\.\d\d \(0\.\d\d to 0\.\d\d\)").all()
     assert "level" not in set(table.loc[table["where"] == "within", "view"])
     assert len(plots.within_and_without(scores).axes) == 1
@@ -65,6 +66,23 @@ def test_what_the_chapter_shows(two):
     )
     assert "of 1 test elsewhere the AUROC of MIRACLE falls beyond" in opening
     assert "where the Brier score goes from" in opening
+
+
+def test_a_hospital_that_tests_two_diseases_is_shown_with_each(two):
+    """Diseases that share their controls come from one cohort, at home and elsewhere."""
+    scores, rounds = (
+        pd.concat([table, table.assign(task="RA")], ignore_index=True)
+        for table in (external.scores(two), external.rounds(two))
+    )
+    titles = [f"{FAR}, MS", f"{FAR}, RA"]
+    assert [axes.get_title() for axes in plots.within_and_without(scores).axes] == titles
+    assert [axes.get_title() for axes in plots.causes(scores).axes][::2] == titles
+    assert len(plots.rounds(rounds).axes) == 4
+    table = calibration_table(scores)
+    assert (table["task"].value_counts() == len(table) / 2).all()
+    fell = falls(scores), falls(scores, "brier")
+    opening = openings.another_hospital(*fell, curve_means(external.curve(two)), OWN)
+    assert "of 2 tests elsewhere" in opening
 
 
 def test_without_a_second_cohort_the_chapter_says_what_it_cannot_show(tmp_path, monkeypatch):
