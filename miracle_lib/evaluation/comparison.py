@@ -188,8 +188,9 @@ def shuffle_labels(
 ) -> pd.DataFrame:
     """Draw labels at random where it cannot matter if the samples have nothing to do with them.
 
-    Labels move within a cohort and between samples that are labelled for the same tasks; those of
-    a sample move together, so that the pattern of missing labels stays. Groups of the same size
+    Labels move within a cohort, and missing ones stay where they are. Those of a sample move
+    together, unless its cohort has samples that are labelled for some of the tasks only, as where
+    two diseases share their controls: each task then is shuffled by itself. Groups of the same size
     change places as a whole, and then the samples within each: a pair of a case and a control is
     turned around with probability one half. They are drawn in the order of the samples' names.
 
@@ -225,12 +226,37 @@ def shuffle_labels(
     samples = as_labelled(Y, cohort=cohort, groups=groups)
     order = samples.order
     labels = samples.labels.iloc[order]
-    keys = labels.notna().astype(int).astype(str).agg("".join, axis=1).to_numpy(dtype=object)
+    units = pd.DataFrame({"row": np.arange(len(labels)), "cohort": ""})
     if samples.cohort is not None:
-        keys = keys + "|" + samples.cohort.to_numpy()[order]
-    units = pd.DataFrame({"row": np.arange(len(labels)), "key": keys})
+        units["cohort"] = samples.cohort.to_numpy()[order]
     subject = units["row"] if samples.subject is None else samples.subject.to_numpy()[order]
     units["group"] = pd.factorize(subject)[0]
+    shuffled = labels.copy()
+    for tasks in _labelled_alike(labels, units["cohort"]):
+        shuffled[tasks] = _exchanged(labels[tasks], units, rng)
+    return shuffled.loc[samples.names]
+
+
+def _labelled_alike(labels: pd.DataFrame, cohort: pd.Series) -> list[list[str]]:
+    """Return the tasks whose labels may move together, then each other task by itself."""
+    pattern = pd.Series(_patterns(labels), cohort.index)
+    alone = []
+    for task in labels:
+        here = labels[task].notna().to_numpy()
+        if (pattern[here].groupby(cohort[here]).nunique() > 1).any():
+            alone.append(task)
+    together = [task for task in labels if task not in alone]
+    return [tasks for tasks in (together, *([task] for task in alone)) if tasks]
+
+
+def _patterns(labels: pd.DataFrame) -> np.ndarray:
+    """For which tasks each sample is labelled, as text."""
+    return labels.notna().astype(int).astype(str).agg("".join, axis=1).to_numpy(dtype=object)
+
+
+def _exchanged(labels: pd.DataFrame, units: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    """Exchange the labels of groups, and of the samples within each."""
+    units = units.assign(key=_patterns(labels) + "|" + units["cohort"])
     units = units.sort_values(["group", "key"], kind="stable")
     units["block"] = units.groupby("group")["key"].transform("\n".join)
     _refuse_fixed(labels, units)
@@ -243,7 +269,7 @@ def shuffle_labels(
     for _, part in units[units.duplicated(alike, keep=False)].groupby(alike):
         rows = part["row"].to_numpy()
         shuffled[rows] = shuffled[rng.permutation(rows)]
-    return pd.DataFrame(shuffled, labels.index, labels.columns).loc[samples.names]
+    return shuffled
 
 
 def _refuse_fixed(labels: pd.DataFrame, units: pd.DataFrame) -> None:

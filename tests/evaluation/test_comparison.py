@@ -124,12 +124,36 @@ def test_shuffling_keeps_the_pattern_of_labels_cohorts_and_groups():
     for name in "ab":
         assert shuffled[cohort == name].sum().equals(Y[cohort == name].sum())
     pairs = shuffle_labels(Y, rng, groups=groups)
-    assert pairs_of(pairs) == pairs_of(Y)
+    for task in Y:
+        assert pairs_of(pairs[[task]]) == pairs_of(Y[[task]])
 
 
 def pairs_of(Y):
     """Labels of each pair of rows, whatever the order of the pairs and within them."""
-    return sorted(sorted(map(str, pair)) for pair in Y.to_numpy(float).reshape(-1, 2, 2).tolist())
+    rows = [str(tuple(row)) for row in Y.to_numpy(float).tolist()]
+    return sorted(sorted(pair) for pair in zip(rows[::2], rows[1::2], strict=True))
+
+
+def test_labels_of_a_sample_move_together_where_all_have_them():
+    ill = np.arange(40) % 4 < 2
+    Y = pd.DataFrame({"RA": ill, "MS": ill & (np.arange(40) % 3 == 0)}).astype(float)
+    rng = np.random.default_rng(0)
+    alone, pairs = shuffle_labels(Y, rng), shuffle_labels(Y, rng, groups=np.arange(40) // 2)
+    assert alone.value_counts().equals(Y.value_counts())
+    assert pairs_of(pairs) == pairs_of(Y)
+    assert not alone.equals(Y)
+    assert not pairs.equals(Y)
+
+
+def test_diseases_that_share_their_controls_are_shuffled_each_by_itself():
+    Y = pd.DataFrame(np.nan, index=range(60), columns=["RA", "MS"])
+    Y.iloc[:20, 0], Y.iloc[20:40, 1], Y.iloc[40:] = 1, 1, 0
+    rng = np.random.default_rng(0)
+    draws = [shuffle_labels(Y, rng) for _ in range(50)]
+    assert all(draw.isna().equals(Y.isna()) for draw in draws)
+    assert all(draw.sum().equals(Y.sum()) for draw in draws)
+    still = np.mean([[draw["RA"][:20].mean(), draw["MS"][20:40].mean()] for draw in draws], axis=0)
+    np.testing.assert_allclose(still, 0.5, atol=0.06)  # cases that stay cases, SD 0.011
 
 
 def test_discordant_pairs_are_turned_around_each_by_the_toss_of_a_coin():
