@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
+from miracle_lib.cohorts.site_table import without_suffix
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.report import Check, details, summary
 from miracle_lib.preprocessing.samples import (
@@ -244,7 +245,11 @@ def _listed(
             f"The probe masks have no list {unknown[0]!r}; they have "
             f"{', '.join(map(str, probe_masks.columns))}."
         )
-    where = probe_masks.index.get_indexer(adata.var_names)
+    # A probe of EPICv2 that has kept its suffix is listed by its own name or by that of its site.
+    own, site = map(
+        probe_masks.index.get_indexer, (adata.var_names, without_suffix(adata.var_names))
+    )
+    where = np.where(own < 0, site, own)
     if (where < 0).all():
         _log.warning(
             "Cohort %s: no probe is masked; the probe masks (%s, ...) hold none of its %d sites "

@@ -82,6 +82,14 @@ def test_probe_masks_are_switchable_and_counted(cohort):
         quality_control(cohort, probe_masks=masks, masks=["zhou_general"])
 
 
+@pytest.mark.parametrize("suffix", ["", "_TC11"])
+def test_probes_with_suffixes_are_masked_by_their_name_or_their_site(cohort, suffix):
+    masks = pd.DataFrame({"snp": True}, index=cohort.var_names[:10] + suffix)
+    cohort.var_names = cohort.var_names + "_TC11"
+    clean, _ = quality_control(cohort, probe_masks=masks, sex_chromosomes=True)
+    assert clean.var_names.tolist() == cohort.var_names[10:].tolist()
+
+
 def test_probe_masks_of_no_site_are_said(cohort, caplog):
     masks = pd.DataFrame({"snp": True}, index=cohort.var_names[:1])
     quality_control(cohort, probe_masks=masks)
