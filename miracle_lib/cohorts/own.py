@@ -234,7 +234,7 @@ def _platform(table: SiteTable) -> tuple[str, str]:
 
 
 def _stem(path: Path) -> str:
-    return path.name.lower().removesuffix(".gz").rsplit(".", 1)[0]
+    return re.sub(r"\.[^.]*(\.gz)?$", "", path.name, flags=re.IGNORECASE)
 
 
 def _plain(text: str) -> str:

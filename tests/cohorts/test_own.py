@@ -76,6 +76,14 @@ def test_what_is_written_runs_as_it_is_from_every_kind_of_table(tmp_path, file):
     assert load_profile(str(profile)).parameters == {"n_folds": 4}
 
 
+@pytest.mark.parametrize("file", ["Lyon.v2.csv", "Lyon.v2.TSV.GZ"])
+def test_a_cohort_is_called_as_its_file_is_spelt(tmp_path, file):
+    BETAS.to_csv(tmp_path / file, compression="gzip" if file.endswith("GZ") else None)
+    PEOPLE.to_csv(tmp_path / "pheno.csv")
+    own = describe_own(tmp_path / file, tmp_path / "pheno.csv", **OPTIONS)
+    assert own.profile.name == "Lyon.v2.profile.yaml"
+
+
 def test_rows_without_data_and_data_without_rows_are_counted(tmp_path):
     BETAS.drop(index=["000", "011"]).to_csv(tmp_path / "b.csv")
     PEOPLE.drop(index=["004"]).to_csv(tmp_path / "p.csv")
