@@ -167,6 +167,8 @@ class GradientStage:
     def _step(self, rows: Tensor, epoch: int, weights: Tensor | None) -> dict[str, float]:
         """Take one gradient step and return the parts of the loss."""
         self.member.train()
+        if "autoencoder" not in self.stage.trains:
+            self.member.network.eval()  # else running means of a frozen encoder would move
         self.optimizer.zero_grad()
         shown: dict[str, float] = {}
         # A batch too wide for one pass is taken in parts, whose gradients add up.
