@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import Hierarchy
 from miracle_lib.hierarchy.array import GROUPS
-from miracle_lib.plots.style import COLOURS, PLAIN, new_figure, styled
+from miracle_lib.plots.style import COLOURS, PLAIN, new_figure, shorten, styled
 
 _MASKS = [(COLOURS[6], "-"), (COLOURS[0], "--"), (COLOURS[1], "-."), (COLOURS[2], ":")]
 _PARTS = {
@@ -168,7 +168,8 @@ def pathway_tree(
     axes.plot([-14], [middle], "s", color="#000000", ms=7)
     left_out = f"; the {len(shown)} with most sites are drawn" if len(order) > len(shown) else ""
     axes.set_title(
-        f"{pathway}\n{len(order)} genes, {members['site'].nunique():,} sites{left_out}",
+        f"{shorten(pathway, 100)}\n"
+        f"{len(order)} genes, {members['site'].nunique():,} sites{left_out}",
         loc="left",
     )
     parts = [part for part in _PARTS if part in set(members["part"])]

@@ -1,6 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
 from miracle_lib.errors import MiracleError
@@ -89,6 +90,12 @@ def test_what_does_not_fit_into_the_tree_is_counted(mask):
     figure = pathway_tree(mask, "P", max_genes=1, max_sites=2)
     assert texts(figure) == ["A", "+1"]
     assert "the 1 with most sites are drawn" in figure.axes[0].get_title(loc="left")
+    name = "incorporation of one atom of oxygen " * 4 + "(GO:0016709)"
+    named = Hierarchy.from_tables(PAIRS, {name: ["A", "B"]}, min_genes=1)
+    figure = pathway_tree(named, name)
+    FigureCanvasAgg(figure).draw()
+    (title,) = (text for text in figure.axes[0].get_children() if "GO:0016709" in str(text))
+    assert title.get_window_extent().x1 < figure.bbox.x1  # the name is not cut off
     with pytest.raises(MiracleError, match="no pathway 'X'"):
         pathway_tree(mask, "X")
 
