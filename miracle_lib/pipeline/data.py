@@ -224,7 +224,8 @@ def mask_choices(run: Run) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row per choice: the share of sites that reach a pathway, genes, pathways.
+        One row per choice: the share of sites that reach a pathway, genes, pathways; 0 where too
+        few sites are left for any pathway.
     """
     sites = merged_samples(run).var_names
     bare = pd.DataFrame({"chromosome": "", "position": float("nan"), "reason": ""}, index=sites)
@@ -232,7 +233,11 @@ def mask_choices(run: Run) -> pd.DataFrame:
     rows = {}
     for name in ("all groups", "promoter", "body"):
         chosen = array if name == "all groups" else array.keep_groups(name)
-        built = _build_hierarchy(run, chosen.site_gene)
+        try:
+            built = _build_hierarchy(run, chosen.site_gene)
+        except MiracleError:  # which the whole annotation has not raised
+            rows[name] = [0.0, 0, 0]
+            continue
         rows[name] = [len(built.sites) / len(sites), len(built.genes), len(built.pathways)]
     columns = ["share of sites", "genes", "pathways"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

@@ -49,6 +49,15 @@ def test_the_mask_is_built_over_the_sites_that_were_kept(run):
     assert set(data.graph(run).sites) <= set(data.all_samples(run).sites)
 
 
+def test_parts_of_genes_that_leave_no_pathway_are_said(run, monkeypatch):
+    promoters = data.site_gene(run).assign(group="TSS200")
+    monkeypatch.setattr(data, "site_gene", lambda run: promoters)
+    table = data.mask_choices(run)
+    assert table.loc["promoter"].equals(table.loc["all groups"].rename("promoter"))
+    assert table.loc["promoter", "pathways"] == len(data.graph(run).pathways)
+    assert table.loc["body"].tolist() == [0, 0, 0]
+
+
 def test_scores_come_from_folds_with_the_selection_inside(run):
     tables = models.score_tables(run)
     assert list(tables) == ["MIRACLE", *models.REFERENCES]
