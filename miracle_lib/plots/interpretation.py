@@ -25,6 +25,7 @@ from miracle_lib.plots.style import (
     shorten,
     styled,
 )
+from miracle_lib.samples import Samples
 
 _KIND = {"disease": COLOURS[0], "control": COLOURS[1], "other tissue": PLAIN}
 _DIVERGING = "RdBu_r"
@@ -312,45 +313,44 @@ def audit_plot(audit: pd.DataFrame) -> Figure:
 
 @styled
 def activity_plot(
-    activity: pd.Series, label: pd.Series, cohort: pd.Series, pathway: str, test: pd.DataFrame
+    activity: Mapping[str, pd.Series], samples: Samples, pathway: str, test: pd.DataFrame
 ) -> Figure:
     """Draw a pathway's activity in cases and controls of every cohort.
 
     Parameters
     ----------
-    activity : Series
-        Oriented activity per sample (SD).
-    label : Series
-        1 case, 0 control.
-    cohort : Series
-        Cohort of each sample.
+    activity : mapping of str to Series
+        By task, oriented activity per sample (SD).
+    samples : Samples
+        With the cohort of each.
     pathway : str
         Title.
     test : DataFrame
-        From ``activity_test``: its rows of this pathway give the p-values.
+        From ``activity_test``: one place for each of its rows of this pathway.
 
     Returns
     -------
     Figure
     """
-    rows = test[test["pathway"] == pathway].set_index("cohort")
-    cohorts = [name for name in dict.fromkeys(cohort) if name in rows.index]
-    figure = new_figure(3.9, width=max(4.2, 1.6 + 1.15 * len(cohorts)))
+    rows = test[test["pathway"] == pathway]
+    # Diseases that share their controls are one cohort, with a place for each.
+    several = rows["cohort"].duplicated(keep=False)
+    names = rows["cohort"].mask(several, rows["task"] + ", " + rows["cohort"])
+    figure = new_figure(3.9, width=max(4.2, 1.6 + 1.15 * len(rows)))
     axes = figure.subplots()
     rng = np.random.default_rng(0)
-    for place, name in enumerate(cohorts):
+    for place, row in enumerate(rows.itertuples()):
         for offset, value, colour in ((-0.2, 0, LABELS[0][1]), (0.2, 1, LABELS[1][1])):
-            members = label.index[(label == value) & (cohort.loc[label.index] == name)]
-            points = activity.loc[members]
+            members = (samples.labels[row.task] == value) & (samples.cohort == row.cohort)
+            points = activity[row.task].loc[members.index[members]]
             x = place + offset + rng.uniform(-0.1, 0.1, len(points))
             axes.scatter(x, points, s=7, color=colour, alpha=0.55, linewidth=0)
             axes.plot(
                 [place + offset - 0.14, place + offset + 0.14], [points.mean()] * 2, color="k"
             )
-        row = rows.loc[name]
-        text = f"{row['difference']:+.2f} SD\np = {row['p_value']:.2g}"
+        text = f"{row.difference:+.2f} SD\np = {row.p_value:.2g}"
         axes.text(place, 1.01, text, transform=axes.get_xaxis_transform(), ha="center")
-    axes.set_xticks(range(len(cohorts)), [shorten(c, 18) for c in cohorts], rotation=20)
+    axes.set_xticks(range(len(rows)), [shorten(name, 18) for name in names], rotation=20)
     axes.set_ylabel("activity (SD; up = more methylation)")
     axes.axhline(0, color=BAND, lw=1, zorder=0)
     handles = [
@@ -359,7 +359,7 @@ def activity_plot(
         Line2D([], [], color="k", label="mean"),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=3)
-    figure.suptitle(fill(shorten(pathway, 90), 24 + 12 * len(cohorts)))
+    figure.suptitle(fill(shorten(pathway, 90), 24 + 12 * len(rows)))
     return figure
 
 

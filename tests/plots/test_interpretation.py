@@ -5,6 +5,7 @@ from matplotlib.colors import to_hex
 
 from miracle_lib import MiracleError
 from miracle_lib.plots import interpretation as plots
+from miracle_lib.samples import Samples
 
 
 @pytest.fixture
@@ -96,15 +97,23 @@ def test_audit_tells_why_markers_are_missing():
 
 
 def test_activity_draws_every_labelled_sample_of_every_cohort():
+    """Two diseases share the controls of cohort Y: each has them beside its own cases."""
     rng = np.random.default_rng(0)
-    label = pd.Series([0.0, 1.0, np.nan] * 20)
-    cohort = pd.Series(["X"] * 30 + ["Y"] * 30)
+    ra, ms = [0.0, 1.0, np.nan] * 20, [np.nan] * 30 + [0.0, np.nan, 1.0] * 10
+    samples = Samples(np.zeros((60, 1)), np.array([ra, ms]).T, cohort=["X"] * 30 + ["Y"] * 30)
+    tasks = samples.tasks
     test = pd.DataFrame(
-        {"pathway": "P", "cohort": ["X", "Y"], "difference": [0.5, -0.2], "p_value": [0.01, 0.4]}
-    )
-    axes = plots.activity_plot(pd.Series(rng.normal(size=60)), label, cohort, "P", test).axes[0]
-    assert sum(len(c.get_offsets()) for c in axes.collections) == 40
+        {"task": [tasks[0], *tasks], "cohort": ["X", "Y", "Y"], "pathway": "P"}
+    ).assign(difference=[0.5, -0.2, 0.1], p_value=[0.01, 0.4, 0.5])
+    activity = {task: pd.Series(rng.normal(size=60)) for task in tasks}
+    axes = plots.activity_plot(activity, samples, "P", test).axes[0]
+    drawn = [len(points.get_offsets()) for points in axes.collections]
+    assert drawn == [10] * 6
+    shared = np.asarray(axes.collections[4].get_offsets())[:, 1]  # controls of the second task in Y
+    np.testing.assert_array_equal(shared, activity[tasks[1]][30::3])
     assert axes.texts[0].get_text() == "+0.50 SD\np = 0.01"
+    names = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert names == ["X", f"{tasks[0]}, Y", f"{tasks[1]}, Y"]
 
 
 def test_rank_controls_draws_each_control_there_is():
