@@ -20,7 +20,7 @@ def describe_cohorts(cohorts: Iterable[AnnData]) -> pd.DataFrame:
     DataFrame
         One row per cohort: task, samples, subjects, cases, controls, sites, missing (percent of
         the values), mean age in years and percent female among cases and controls (NaN where
-        unknown).
+        unknown). ``attrs["shared"]``: how many samples of a cohort an earlier one has, too.
 
     Examples
     --------
@@ -29,8 +29,13 @@ def describe_cohorts(cohorts: Iterable[AnnData]) -> pd.DataFrame:
     >>> describe_cohorts(simulation.cohorts.values())[["samples", "cases"]].values.tolist()
     [[40, 20]]
     """
-    rows = {str(adata.obs["cohort"].iloc[0]): _describe(adata) for adata in cohorts}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("cohort")
+    rows, names = {}, []
+    for adata in cohorts:
+        rows[str(adata.obs["cohort"].iloc[0])] = _describe(adata)
+        names += list(adata.obs_names)
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("cohort")
+    table.attrs["shared"] = len(names) - len(set(names))
+    return table
 
 
 def _describe(adata: AnnData) -> dict[str, object]:

@@ -29,9 +29,12 @@ def cohorts(described: pd.DataFrame, report: pd.DataFrame) -> str:
         Markdown.
     """
     tasks = described["task"].str.split(", ").explode()
+    shared = described.attrs["shared"]
+    twice = f", {shared:,} of them in an earlier cohort, too" if shared else ""
     found = (
         f"{_count(len(described), 'cohort')} of {_count(tasks.nunique(), 'task')} "
-        f"{_verb(len(described), 'brings', 'bring')} {described['samples'].sum():,} samples: "
+        f"{_verb(len(described), 'brings', 'bring')} {described['samples'].sum():,} "
+        f"samples{twice}: "
         f"{described['cases'].sum():,} cases and {described['controls'].sum():,} controls"
     )
     lost = report[(report["level"] == "sample") & (report["action"] == "dropped")]["n"].sum()
@@ -269,7 +272,7 @@ def questions(
         "from the paper's beyond the interval"
     )
     if (tried["difference"] == 0).all():
-        weighted = "all weighting policies are one, as where there is one task"
+        weighted = "all weighting policies score the same"
     own = f"on the run's own folds {weighted}, and {chosen}"
     limit = "simulated effects follow the annotation they were planted on; real ones need not"
     return _opening(simulated, own, limit)

@@ -27,6 +27,9 @@ def test_a_cohort_counted_by_hand():
     assert row["missing %"] == pytest.approx(5.0)
     assert (row["age, cases"], row["age, controls"]) == (41.0, 30.0)
     assert (row["female % of cases"], row["female % of controls"]) == (50.0, 100.0)
+    assert table.attrs["shared"] == 0
+    again = AnnData(values[1:], obs=obs.iloc[1:].assign(cohort="Oslo", task="MS"))
+    assert describe_cohorts([AnnData(values, obs=obs), again]).attrs["shared"] == 3
 
 
 def test_what_is_unknown_stays_unknown():

@@ -14,8 +14,8 @@ REPORT = pd.DataFrame(
 )
 
 
-def described(*tasks, older=5.0):
-    return pd.DataFrame(
+def described(*tasks, older=5.0, shared=0):
+    table = pd.DataFrame(
         {
             "task": tasks,
             "samples": 100,
@@ -26,6 +26,8 @@ def described(*tasks, older=5.0):
         },
         index=[f"GSE{k}" for k in range(len(tasks))],
     )
+    table.attrs["shared"] = shared
+    return table
 
 
 def test_cohorts_are_counted_and_a_task_of_one_cohort_is_named():
@@ -36,6 +38,11 @@ def test_cohorts_are_counted_and_a_task_of_one_cohort_is_named():
         in text
     )
     assert "*What it cannot show*: MS comes from one cohort, so a laboratory's mark" in text
+
+
+def test_samples_of_several_cohorts_are_said():
+    text = openings.cohorts(described("RA", "MS", shared=60), REPORT)
+    assert "bring 200 samples, 60 of them in an earlier cohort, too: 80 cases and 120" in text
 
 
 def test_one_cohort_without_ages_says_so():
@@ -173,7 +180,7 @@ def test_open_questions_keep_simulations_and_the_run_apart():
     assert "1 of 2 weighting policies differs from the paper's" in text
     assert "highest with all sites per task (0.80, 0.70 to 0.90)" in text
     alone = openings.questions(sharing, hidden, policies.assign(difference=[None, 0, 0]), sites)
-    assert "all weighting policies are one, as where there is one task" in alone
+    assert "all weighting policies score the same, and the AUROC" in alone
     few = openings.questions(sharing, hidden, policies, sites.iloc[:0])
     assert "and the data have too few sites to choose among. *What" in few
 
