@@ -15,6 +15,7 @@ from miracle_lib.cohorts.phenotypes import count
 from miracle_lib.config import Parameters, Profile, check_parameters, load_profile
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import annotation_files
+from miracle_lib.pipeline.inputs import check_cohort_names
 from miracle_lib.studies.variants import WIDE
 
 _TABLE = b"!series_matrix_table_begin"
@@ -59,11 +60,14 @@ def check_profile(name: str, mirror: str | Path | None = None) -> Check:
     if profile.simulated:
         page.lines.append("simulated cohorts: nothing to fetch")
         return page
-    shapes = []
+    shapes: list[tuple[int, int]] = []
+    manifests: list[CohortManifest] = []
     for cohort in [*profile.cohorts, *profile.external]:
         try:
             manifest = load_manifest(cohort)
             page.lines += ["", f"{manifest.name}: {manifest.task}"]
+            check_cohort_names([*manifests, manifest])
+            manifests.append(manifest)
             only_tests = cohort in profile.external
             samples, n_samples = _check_samples(manifest, profile, mirror, page, only_tests)
             n_sites, said = _sites(samples, manifest)

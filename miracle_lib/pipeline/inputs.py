@@ -14,7 +14,7 @@ from miracle_lib.cohorts import (
     simulate_cohorts,
 )
 from miracle_lib.cohorts.fetch import fetch_file, file_hash
-from miracle_lib.cohorts.manifest import load_manifest
+from miracle_lib.cohorts.manifest import CohortManifest, load_manifest
 from miracle_lib.config import AnnotationSpec, Profile, SimulationSpec
 from miracle_lib.errors import MiracleError
 from miracle_lib.hierarchy import PathwayTree, load_annotation_source
@@ -117,6 +117,19 @@ def refuse_alike(names: Iterable[str], what: str) -> None:
             )
 
 
+def check_cohort_names(manifests: list[CohortManifest]) -> None:
+    """Refuse cohorts of one name, which would be standardised as one, and names alike."""
+    first: dict[str, CohortManifest] = {}
+    for manifest in manifests:
+        if (other := first.setdefault(manifest.name, manifest)) is not manifest:
+            raise MiracleError(
+                f"{other.path} and {manifest.path} are both of a cohort {manifest.name!r}; "
+                "expected a 'name' of its own for each."
+            )
+    refuse_alike((manifest.task for manifest in manifests), "tasks")
+    refuse_alike(first, "cohorts")
+
+
 def load_cohorts(profile: Profile, seed: int, mirror: str | None) -> Iterator[AnnData]:
     """Simulate or read the cohorts of a profile, one by one, sites with their positions."""
     if profile.simulation is not None:
@@ -136,9 +149,7 @@ def load_external(profile: Profile, seed: int, mirror: str | None) -> Iterator[A
 
 def _read_cohorts(names: list[str], profile: Profile, mirror: str | None) -> Iterator[AnnData]:
     """Read cohorts one by one, sites with their positions."""
-    manifests = [load_manifest(name) for name in [*profile.cohorts, *profile.external]]
-    refuse_alike((manifest.task for manifest in manifests), "tasks")
-    refuse_alike((manifest.name for manifest in manifests), "cohorts")
+    check_cohort_names([load_manifest(name) for name in [*profile.cohorts, *profile.external]])
     positions = _source(profile.sources.array, mirror).sites[["chromosome", "position"]]
     for name in names:
         adata = load_cohort(name, mirror=mirror, allow_subset=profile.allow_subset)

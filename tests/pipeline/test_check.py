@@ -9,9 +9,10 @@ from typer.testing import CliRunner
 
 from miracle_lib.cli import app
 from miracle_lib.cohorts.fetch import fetch_head
-from miracle_lib.config import Parameters
+from miracle_lib.config import Parameters, load_profile
 from miracle_lib.errors import MiracleError
 from miracle_lib.pipeline.check import _costs, check_profile
+from miracle_lib.pipeline.inputs import load_cohorts
 
 COHORT = """
 name: ours
@@ -82,6 +83,18 @@ def test_everything_that_stops_is_said_at_once_and_the_exit_status_says_so(folde
     assert "other.gmt" in answer.stdout
     assert "STOPS: beta.csv is not in" in answer.stdout
     assert "3 in the way" in answer.stdout
+
+
+def test_two_cohorts_of_one_name_are_refused(folder):
+    """They would be standardised as one."""
+    (folder / "theirs.yaml").write_text(COHORT.replace("Lupus", "Arthritis"))
+    profile = folder / "profile.yaml"
+    profile.write_text(PROFILE.replace("[ours.yaml]", "[ours.yaml, theirs.yaml]"))
+    message = r"ours.yaml and .*theirs.yaml are both of a cohort 'ours'; expected a 'name' of its"
+    (stop,) = check_profile(str(profile)).stops
+    assert re.search(message, stop)
+    with pytest.raises(MiracleError, match=message):
+        next(load_cohorts(load_profile(str(profile)), 0, None))
 
 
 def test_a_cohort_that_only_tests_needs_no_folds(folder):
