@@ -5,7 +5,7 @@ the other. Every measurement is a process of its own and starts with nothing of 
 one that streams may have 6 GB beside pages of files. ``TMPDIR`` names the folder of the store, of
 the temporary values (as large as all values, not compressed) and of the heads' matrices.
 ``LARGER_THAN_MEMORY`` chooses shapes, separated by spaces, by default the three smaller ones:
-10000x850000 takes 60 GB of disk and more than an hour.
+10000x850000 takes 60 GB of disk and three quarters of an hour.
 """
 
 import os
