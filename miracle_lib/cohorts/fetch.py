@@ -216,7 +216,8 @@ def _download(url: str, cache: Path, checksum: str | None) -> Path:
     waiting = f"{path.name}: waiting for another process that downloads it"
     try:
         with alone(path, waiting):
-            known, key = checksum or _read_lock(lock).get(url), path.relative_to(cache).as_posix()
+            known = checksum or _read_lock(lock).get(url)
+            key = path.relative_to(cache).as_posix()
             files = pooch.create(path=cache, base_url="", registry={key: known}, urls={key: url})
             files.fetch(key, downloader=_Resuming())
             if known is None:

@@ -77,7 +77,8 @@ def control(run: Run, source: str, folder: Path) -> None:
     masks = optional_table(spec.probe_masks if spec else None, run.mirror)
     named = spec.cell_reference if spec else {}
     references = {str(array): cell_reference(name, run.mirror) for array, name in named.items()}
-    kept, reports, raw = [], [], list(raw_cohorts(run, source))
+    raw = list(raw_cohorts(run, source))
+    kept, reports = [], []
     for adata in progress(raw, "quality control"):
         part, found = _controlled(adata.to_memory(), masks, references)
         kept.append(part)

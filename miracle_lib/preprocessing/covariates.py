@@ -13,7 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 from miracle_lib.constraints import Interval
 from miracle_lib.errors import MiracleError
 from miracle_lib.preprocessing.coding import CovariateCoder
-from miracle_lib.preprocessing.table import SiteTransformer, cohort_of, site_positions
+from miracle_lib.preprocessing.table import (
+    SiteTransformer,
+    cohort_of,
+    fitted_rows,
+    site_positions,
+)
 from miracle_lib.samples import covariate_table
 
 
@@ -122,12 +127,7 @@ class CovariateResidualizer(SiteTransformer):
         if cohort is None and len(self.centre_) > 1:
             raise MiracleError("cohort is not given but several cohorts were fitted.")
         names = cohort_of(X, self.centre_.index[0] if cohort is None else cohort)
-        unknown = sorted(set(names).difference(self.centre_.index))
-        if unknown:
-            raise MiracleError(
-                f"Cohort {unknown[0]!r} was not fitted; known cohorts are "
-                f"{', '.join(self.centre_.index)}."
-            )
+        fitted_rows(names, self.centre_.index)  # refuses others
         sites = self.coef_.columns
         values = X.iloc[:, site_positions(X, sites)].to_numpy(np.float32)
         explained = self._centred(self._numbers(covariates), names) @ self.coef_.to_numpy()

@@ -11,7 +11,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from miracle_lib.constraints import AT_LEAST_ONE, StrOptions
 from miracle_lib.errors import MiracleError
-from miracle_lib.preprocessing.table import SiteTransformer, blocks, cohort_of, site_positions
+from miracle_lib.preprocessing.table import (
+    SiteTransformer,
+    blocks,
+    cohort_of,
+    fitted_rows,
+    site_positions,
+)
 
 
 class SiteImputer(SiteTransformer):
@@ -130,8 +136,10 @@ class SiteImputer(SiteTransformer):
                 pass
             filled = self.neighbours_.transform(X.iloc[:, positions]).astype(np.float32)
             return pd.DataFrame(filled, X.index, self.sites_)
-        fill = self.fill_.to_numpy()[None] if cohort is None else self.cohort_fill_.to_numpy()
-        rows = np.zeros(len(X), int) if cohort is None else self._rows_of(cohort_of(X, cohort))
+        fill, rows = self.fill_.to_numpy()[None], np.array([0])
+        if cohort is not None:
+            fill = self.cohort_fill_.to_numpy()
+            rows = fitted_rows(cohort_of(X, cohort), self.cohort_fill_.index)
         filled = np.empty((len(X), len(self.sites_)), np.float32)
         for part, beta in blocks(X, positions):
             filled[:, part] = np.where(np.isnan(beta), fill[rows, part], beta)
@@ -145,16 +153,6 @@ class SiteImputer(SiteTransformer):
         """Return the sites kept."""
         check_is_fitted(self, "sites_")
         return self.sites_.to_numpy(dtype=object)
-
-    def _rows_of(self, names: np.ndarray) -> np.ndarray:
-        """Return which rows of ``cohort_fill_`` are those of some cohorts."""
-        rows = self.cohort_fill_.index.get_indexer(names)
-        if (rows < 0).any():
-            raise MiracleError(
-                f"Cohort {names[rows < 0][0]!r} was not fitted; known cohorts are "
-                f"{', '.join(self.cohort_fill_.index) or 'none'}."
-            )
-        return rows
 
     def _centre(self, beta: np.ndarray) -> np.ndarray:
         """Return mean or median per site; NaN where no value is present."""

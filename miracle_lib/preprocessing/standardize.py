@@ -16,6 +16,7 @@ from miracle_lib.preprocessing.table import (
     SiteTransformer,
     blocks,
     cohort_of,
+    fitted_rows,
     moments,
     site_positions,
 )
@@ -161,22 +162,14 @@ class CohortStandardizer(SiteTransformer):
                 f"{', '.join(self.cohorts_)}, or one per sample."
             )
         names = cohort_of(X, self.cohorts_[0] if cohort is None else cohort)
-        unknown = sorted(set(names).difference(self.cohorts_))
-        if unknown:
-            raise MiracleError(
-                f"Cohort {unknown[0]!r} was not fitted; known cohorts are "
-                f"{', '.join(self.cohorts_)}."
-            )
-        index = pd.Index(self.cohorts_).get_indexer(names)
-        if (index == index[0]).all():
-            index = index[:1]  # one row for all, not a copy of it for each
+        rows = fitted_rows(names, self.cohorts_)
         sites = self.mean_.columns
         mean, sd = self.mean_.to_numpy(), self.sd_.to_numpy()
         z = np.empty((len(X), len(sites)), np.float32)
         for part, beta in blocks(X, site_positions(X, sites)):
             block = self._scaled(beta)
-            block -= mean[index, part]
-            block /= sd[index, part]
+            block -= mean[rows, part]
+            block /= sd[rows, part]
             z[:, part] = np.nan_to_num(block, copy=False, nan=0.0)
         return pd.DataFrame(z, X.index, sites, copy=False)
 

@@ -5,7 +5,7 @@ Blocks keep what is computed beside a table of array size small.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -186,3 +186,29 @@ def cohort_of(X: pd.DataFrame, cohort: Any) -> np.ndarray:
     if cohorts is None:
         raise MiracleError("cohort is not given; expected a name per sample, or one for all.")
     return cohorts.to_numpy(dtype=object)
+
+
+def fitted_rows(names: np.ndarray, cohorts: Sequence[str] | pd.Index) -> np.ndarray:
+    """Return the row of each name among fitted cohorts, one row where all are of one cohort.
+
+    A table at one row is broadcast; at as many rows as samples it would be copied for each.
+
+    Raises
+    ------
+    MiracleError
+        If a cohort was not fitted.
+
+    Examples
+    --------
+    >>> fitted_rows(np.array(["B", "A"]), ["A", "B"]).tolist()
+    [1, 0]
+    >>> fitted_rows(np.array(["B", "B"]), ["A", "B"]).tolist()
+    [1]
+    """
+    rows = pd.Index(cohorts, dtype=object).get_indexer(names)
+    if (rows < 0).any():
+        raise MiracleError(
+            f"Cohort {min(names[rows < 0])!r} was not fitted; known cohorts are "
+            f"{', '.join(cohorts) or 'none'}."
+        )
+    return rows[:1] if (rows == rows[0]).all() else rows

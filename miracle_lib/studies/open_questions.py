@@ -22,8 +22,16 @@ from miracle_lib.studies.replicates import (
 )
 
 MODELS = ("masked", "masked + sites", "dense")
-SITE_CURVE = ["level", "n_sites", "auroc", "low", "high"]
-SITE_CURVE += ["spearman", "top_overlap", "expected_overlap"]
+SITE_CURVE = [
+    "level",
+    "n_sites",
+    "auroc",
+    "low",
+    "high",
+    "spearman",
+    "top_overlap",
+    "expected_overlap",
+]
 
 HIDDEN: dict[str, dict[str, Any]] = {
     "small": {"outside": (0.0, 0.5, 1.0), "n_replicates": 2, "n": 60, "n_sites": 1000}
